@@ -1,0 +1,48 @@
+"""Backends: implementations of the ports. `open_backend` is the only door; nothing else names one.
+
+A backend package is imported when its URL scheme is first used, so `mesh --help` loads none.
+"""
+
+from importlib import import_module
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+from meshd.backends.port import Backend, BackendOptions
+from meshd.errors import ConfigurationError
+
+SCHEMES = {
+    "sqlite": "meshd.backends.sqlite",
+    "redis": "meshd.backends.redis",
+    "rediss": "meshd.backends.redis",
+    "unix": "meshd.backends.redis",
+}
+
+
+class _BackendModule(Protocol):
+    async def open_backend(self, url: str, options: BackendOptions) -> Backend: ...
+
+
+async def open_backend(url: str, options: BackendOptions | None = None) -> Backend:
+    """Return an open backend for `url`: `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://host:port/db`.
+
+    Raises:
+        ConfigurationError: the URL names no backend meshd has.
+        StoreUnreachableError: nothing answers there.
+        CorruptDataError: the file there is not a sound meshd store.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in SCHEMES:
+        raise ConfigurationError(f"store url {redact(url)!r} is not understood: use one of {', '.join(SCHEMES)}://…")
+    module = cast("_BackendModule", import_module(SCHEMES[scheme]))
+    return await module.open_backend(url, options or BackendOptions())
+
+
+def redact(url: str) -> str:
+    """Return `url` with its password hidden, fit for logs and screens."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return url.replace(f":{parts.password}@", ":***@")
+
+
+__all__ = ["SCHEMES", "Backend", "BackendOptions", "open_backend", "redact"]

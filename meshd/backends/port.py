@@ -1,0 +1,66 @@
+"""What every backend hands out: the ports, opened on one store for one mesh."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from meshd.clock import Clock
+from meshd.events import EventBus
+from meshd.nodes.model import NodeTimings
+from meshd.nodes.store import NodeStore
+from meshd.records import RecordStore
+from meshd.tasks.model import Durability, TaskTimings
+from meshd.tasks.store import TaskStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendOptions:
+    """How to open a store."""
+
+    mesh: str = "default"
+    """Name of the mesh: meshes on one store do not see each other."""
+    nodes: NodeTimings = field(default_factory=NodeTimings)
+    tasks: TaskTimings = field(default_factory=TaskTimings)
+    pool_size: int = 20
+    """Most connections one opened Redis backend uses at once, blocking ones aside."""
+    timeout_ms: int = 5_000
+    """Longest any single call may take before it is an `UnavailableError`."""
+    clock: Clock | None = None
+    """For tests: replaces the store's clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendHealth:
+    """How the store answers right now."""
+
+    url: str
+    """Where it is, password hidden."""
+    kind: str
+    """Protocol name as in the settings: `sqlite_local` or `redis_distributed`."""
+    version: str
+    latency_ms: float
+    durability: Durability
+
+
+class Backend(Protocol):
+    """One store, one mesh, all ports. Closing it ends every subscription and waiting call."""
+
+    @property
+    def nodes(self) -> NodeStore: ...
+    @property
+    def tasks(self) -> TaskStore: ...
+    @property
+    def records(self) -> RecordStore: ...
+    @property
+    def events(self) -> EventBus: ...
+
+    async def health(self) -> BackendHealth:
+        """Measure one round trip.
+
+        Raises:
+            StoreUnreachableError: no answer within the timeout.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release every connection and file. Idempotent."""
+        ...

@@ -1,0 +1,250 @@
+"""The error tree: divided by what the caller can do about it.
+
+    MeshError
+    ├── ConfigurationError            fix the settings
+    │   └── UnknownSettingError
+    ├── InvalidArgumentError          fix the call
+    │   ├── InvalidPayloadError
+    │   ├── PayloadTooLargeError
+    │   └── NoCandidateError
+    ├── NotFoundError                 accept, or name something that exists
+    ├── ConflictError                 re-read and decide again
+    │   ├── AlreadyExistsError
+    │   ├── RevisionMismatchError
+    │   ├── InvalidTransitionError
+    │   └── FencedError
+    ├── UnavailableError              retry later
+    │   ├── StoreUnreachableError
+    │   ├── StoreReadOnlyError
+    │   ├── BackpressureError
+    │   └── LogTrimmedError
+    ├── DeadlineError                 allow more time, or accept
+    ├── TaskNotCompletedError         the task ended without a result
+    └── CorruptDataError              alarm: stored data cannot be what we wrote
+
+Every error has a stable `code`, says whether a retry can help, and maps to one process exit code in `EXIT_CODES`.
+Messages are lower case: the fact, its identifiers, then the fix.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    UNREACHABLE = 4
+    DENIED = 5
+    TIMEOUT = 6
+    CONFLICT = 7
+    DEGRADED = 8
+    CORRUPT = 9
+
+
+class MeshError(Exception):
+    """Base of everything meshd raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code a command ends with when this error reaches it."""
+        return EXIT_CODES[self.code]
+
+
+class ConfigurationError(MeshError):
+    """A setting has a value that cannot be used."""
+
+    code = "configuration"
+
+
+class UnknownSettingError(ConfigurationError):
+    """A settings file or environment variable names a key that does not exist."""
+
+    code = "unknown_setting"
+
+    def __init__(self, key: str, *, source: str, nearest: str | None = None) -> None:
+        self.key = key
+        self.source = source
+        self.nearest = nearest
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        super().__init__(f"unknown setting {key!r} in {source}{hint}")
+
+
+class InvalidArgumentError(MeshError):
+    """The call itself is wrong; repeating it cannot help."""
+
+    code = "invalid_argument"
+
+
+class InvalidPayloadError(InvalidArgumentError):
+    """A payload is not valid JSON, or does not fit the handler's parameters."""
+
+    code = "invalid_payload"
+
+
+class PayloadTooLargeError(InvalidArgumentError):
+    """A payload, context or result is over the configured size; nothing was sent."""
+
+    code = "payload_too_large"
+
+    def __init__(self, what: str, *, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"{what} is {size} bytes, over the limit of {limit}; store it elsewhere and pass a reference, "
+            "or raise tasks.max_payload_bytes"
+        )
+
+
+class NoCandidateError(InvalidArgumentError):
+    """No node in the mesh can do what the task requires, and the caller asked not to wait for one."""
+
+    code = "no_candidate"
+
+
+class NotFoundError(MeshError):
+    """The thing named does not exist, or no longer does."""
+
+    code = "not_found"
+
+
+class ConflictError(MeshError):
+    """The state is not what the caller assumed; read again, then decide."""
+
+    code = "conflict"
+
+
+class AlreadyExistsError(ConflictError):
+    """`create` found the key taken."""
+
+    code = "already_exists"
+
+
+class RevisionMismatchError(ConflictError):
+    """A compare-and-set named a revision that is no longer current."""
+
+    code = "revision_mismatch"
+
+    def __init__(self, key: str, *, expected: int, current: int) -> None:
+        self.key = key
+        self.expected = expected
+        self.current = current
+        super().__init__(f"record {key!r}: revision {expected} is behind {current}; read it again")
+
+
+class InvalidTransitionError(ConflictError):
+    """The task is in a state from which the event is not possible."""
+
+    code = "invalid_transition"
+
+    def __init__(self, task_id: str, *, state: str, event: str) -> None:
+        self.task_id = task_id
+        self.state = state
+        self.event = event
+        super().__init__(f"task {task_id}: {event} is not possible while it is {state}")
+
+
+class FencedError(ConflictError):
+    """The caller's hold was superseded; nothing it does counts any more."""
+
+    code = "fenced"
+
+    def __init__(self, subject: str, *, token: int, current: int) -> None:
+        self.subject = subject
+        self.token = token
+        self.current = current
+        super().__init__(f"{subject}: token {token} is behind {current}")
+
+
+class UnavailableError(MeshError):
+    """The mesh cannot do this now; the same call may succeed later."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class StoreUnreachableError(UnavailableError):
+    """The store did not answer."""
+
+    code = "store_unreachable"
+
+
+class StoreReadOnlyError(UnavailableError):
+    """The store refuses writes: a read-only file, a full disk, or a replica."""
+
+    code = "store_read_only"
+
+
+class BackpressureError(UnavailableError):
+    """The mesh is full; nothing was accepted."""
+
+    code = "backpressure"
+
+
+class LogTrimmedError(UnavailableError):
+    """Events before the cursor were trimmed: some were missed. Read the state anew, then follow from `oldest`."""
+
+    code = "log_trimmed"
+    retryable = False
+
+    def __init__(self, log: str, *, cursor: str, oldest: str) -> None:
+        self.log = log
+        self.cursor = cursor
+        self.oldest = oldest
+        super().__init__(f"event log {log!r} no longer holds what follows {cursor}; the oldest entry is {oldest}")
+
+
+class DeadlineError(MeshError):
+    """Time ran out before the answer came; the work itself goes on."""
+
+    code = "deadline"
+    retryable = True
+
+
+class TaskNotCompletedError(MeshError):
+    """The awaited task ended dead, cancelled or expired, so it has no result."""
+
+    code = "task_not_completed"
+
+    def __init__(self, task_id: str, *, state: str, reason: str) -> None:
+        self.task_id = task_id
+        self.state = state
+        self.reason = reason
+        super().__init__(f"task {task_id} is {state}: {reason}")
+
+
+class CorruptDataError(MeshError):
+    """Stored data is not what meshd writes: a damaged file or a foreign writer. Nothing was changed."""
+
+    code = "corrupt_data"
+
+
+EXIT_CODES: dict[str, ExitCode] = {
+    "error": ExitCode.FAILED,
+    "configuration": ExitCode.USAGE,
+    "unknown_setting": ExitCode.USAGE,
+    "invalid_argument": ExitCode.USAGE,
+    "invalid_payload": ExitCode.USAGE,
+    "payload_too_large": ExitCode.USAGE,
+    "no_candidate": ExitCode.NOT_FOUND,
+    "not_found": ExitCode.NOT_FOUND,
+    "conflict": ExitCode.CONFLICT,
+    "already_exists": ExitCode.CONFLICT,
+    "revision_mismatch": ExitCode.CONFLICT,
+    "invalid_transition": ExitCode.CONFLICT,
+    "fenced": ExitCode.CONFLICT,
+    "unavailable": ExitCode.UNREACHABLE,
+    "store_unreachable": ExitCode.UNREACHABLE,
+    "store_read_only": ExitCode.DENIED,
+    "backpressure": ExitCode.DEGRADED,
+    "log_trimmed": ExitCode.DEGRADED,
+    "deadline": ExitCode.TIMEOUT,
+    "task_not_completed": ExitCode.FAILED,
+    "corrupt_data": ExitCode.CORRUPT,
+}

@@ -1,0 +1,32 @@
+"""Identifiers: sortable by time, unique without coordination, made of letters and digits only."""
+
+import os
+import re
+
+from meshd.clock import Clock, system_clock
+from meshd.errors import InvalidArgumentError
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+
+
+def new_id(clock: Clock = system_clock) -> str:
+    """Return a new ULID: 48 bits of milliseconds, then 80 random bits, as 26 Crockford base-32 characters.
+
+    Ids made later sort later (to the millisecond). Source: https://github.com/ulid/spec.
+    """
+    value = (clock() << 80) | int.from_bytes(os.urandom(10), "big")
+    return "".join([_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)])
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return `name` unchanged if it may name a mesh, node, agent, task type or capability.
+
+    Raises:
+        InvalidArgumentError: it is empty, over 64 characters, or has a character outside `A-Za-z0-9_.:-`.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"{kind} {name!r} is not a valid name: use 1 to 64 of A-Z a-z 0-9 _ . : - and start with a letter or digit"
+        )
+    return name

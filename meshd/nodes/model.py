@@ -1,0 +1,180 @@
+"""What the mesh knows about a node: what it says of itself, what it measured, what the mesh concludes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class NodeType(StrEnum):
+    """The kinds of node meshd ships; any other valid name may be used as a type too."""
+
+    GENERAL = "general"
+    LANGUAGE_EXPERT = "language_expert"
+    PLANNING_ONLY = "planning_only"
+    SENSOR_CONNECTED = "sensor_connected"
+    MEMORY_HEAVY = "memory_heavy"
+    COMPUTE_HEAVY = "compute_heavy"
+    COORDINATION_HUB = "coordination_hub"
+
+
+class NodeStatus(StrEnum):
+    """What a node says of itself."""
+
+    INITIALIZING = "initializing"
+    """Joined and visible; its handlers are being prepared, so it claims nothing yet."""
+    ACTIVE = "active"
+    """Has a free slot."""
+    BUSY = "busy"
+    """Every slot is taken; it claims nothing until one ends."""
+    DEGRADED = "degraded"
+    """Works, but over its own CPU or memory limit, or was told to drain."""
+    SHUTTING_DOWN = "shutting_down"
+    """Finishes what it started and claims nothing more."""
+
+
+class Verdict(StrEnum):
+    """What the mesh concludes about a node."""
+
+    ALIVE = "alive"
+    """Its last beat is younger than the node timeout."""
+    SUSPECT = "suspect"
+    """Its last beat is older than the timeout, and no sweep has judged it yet."""
+    DEAD = "dead"
+    """Judged: its incarnation is retired and its tasks are given to others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One agent living on a node."""
+
+    id: str
+    name: str
+    role: str = ""
+    """Free text: reasoner, memory, analyzer, validator, planner, executor, …"""
+    capabilities: frozenset[str] = frozenset()
+    specializations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeProfile:
+    """What a node declares when it joins, and may change while it lives."""
+
+    id: str
+    type: str = NodeType.GENERAL
+    host: str = ""
+    port: int = 0
+    """The port the node reports; 0 when it listens on none."""
+    pid: int = 0
+    protocol: str = ""
+    capabilities: frozenset[str] = frozenset()
+    specializations: tuple[str, ...] = ()
+    agents: tuple[Agent, ...] = ()
+    task_types: frozenset[str] = frozenset()
+    """Types of task it has a handler for."""
+    capacity: int = 1
+    """How many tasks it runs at once."""
+    version: str = ""
+
+    @property
+    def all_capabilities(self) -> frozenset[str]:
+        """Its own capabilities, its agents', and the task types it handles."""
+        return self.capabilities.union(self.task_types, *(agent.capabilities for agent in self.agents))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """What a node measured about itself at its last beat."""
+
+    status: NodeStatus = NodeStatus.INITIALIZING
+    open_tasks: int = 0
+    """Tasks it holds: claimed or running."""
+    tasks_completed: int = 0
+    tasks_failed: int = 0
+    average_response_ms: float = 0.0
+    """Mean time from start to end of its ended tasks, in milliseconds; 0 before the first."""
+    memory_mb: float = 0.0
+    """Resident memory of the node's own process, in MiB."""
+    cpu_percent: float = 0.0
+    """CPU of the node's own process since the previous beat; 100 is one core."""
+
+    @property
+    def error_rate(self) -> float:
+        """Failed share of all ended tasks, 0 to 1."""
+        ended = self.tasks_completed + self.tasks_failed
+        return self.tasks_failed / ended if ended else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """Proof of one join: writes that carry an older incarnation change nothing."""
+
+    node_id: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """The store's answer to a heartbeat."""
+
+    live_nodes: int
+    """Nodes whose beat is current, this one included."""
+    drain_requested: bool
+    """Somebody asked this node to finish what it has and claim no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node's full record, as any process reads it."""
+
+    profile: NodeProfile
+    incarnation: int
+    verdict: Verdict
+    vitals: Vitals
+    joined_ms: int
+    beat_ms: int
+    """Store time of its last beat."""
+    read_ms: int
+    """Store time at which this record was read."""
+    drain_requested: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.profile.id
+
+    @property
+    def load(self) -> float:
+        """Open tasks over capacity, 0 to 1."""
+        return min(self.vitals.open_tasks / self.profile.capacity, 1.0) if self.profile.capacity else 0.0
+
+    @property
+    def beat_age_ms(self) -> int:
+        return max(0, self.read_ms - self.beat_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFilter:
+    """Which nodes to list; empty fields match all."""
+
+    capabilities: frozenset[str] = frozenset()
+    """All of them must be held."""
+    types: frozenset[str] = frozenset()
+    include_dead: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Holder:
+    """A live holder of capabilities: a node, or one agent on it."""
+
+    node_id: str
+    agent_id: str = ""
+    """Empty when the node itself is the holder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTimings:
+    """How long a silence means what."""
+
+    heartbeat_ms: int = 1_000
+    timeout_ms: int = 5_000
+    """A node silent this long is judged dead by the next sweep."""
+    dead_retention_ms: int = 3_600_000
+    """How long a dead node stays listed."""

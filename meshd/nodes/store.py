@@ -1,0 +1,92 @@
+"""The node port: who is here.
+
+Invariant: a write that carries a superseded or retired incarnation changes nothing. All times are the store's clock.
+Every transition (joined, announced, status, dead, left) appends one event to the log `nodes` and publishes the hint
+topic `nodes`, in the same atomic step.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from meshd.nodes.model import Beat, Holder, Membership, Node, NodeFilter, NodeProfile, Vitals
+
+NODES_LOG = "nodes"
+"""Name of the event log and of the hint topic about nodes.
+
+Event bodies are JSON objects: `{"event": "joined"|"announced"|"status"|"drain"|"dead"|"left", "node": id,
+"incarnation": n}`, and `"status"` for joined and status.
+"""
+
+
+class NodeStore(Protocol):
+    """Registry of nodes and of who holds which capability."""
+
+    async def join(self, profile: NodeProfile, vitals: Vitals) -> Membership:
+        """Make the node visible and eligible at once, under a new incarnation greater than any before for its id.
+
+        - A live record of the same id is taken over: its old incarnation is retired.
+        - A drain request made to an earlier incarnation is forgotten.
+        """
+        ...
+
+    async def announce(self, membership: Membership, profile: NodeProfile) -> None:
+        """Replace what the node declares (capabilities, agents, capacity); capability lookups follow at once.
+
+        Raises:
+            FencedError: a newer incarnation of this id has joined.
+            NotFoundError: the node left, was judged dead, or the store lost it; it has to join again.
+        """
+        ...
+
+    async def heartbeat(self, membership: Membership, vitals: Vitals) -> Beat:
+        """Record the node's vitals and renew its place among the living, in one small write.
+
+        A change of `vitals.status` is an event; an unchanged one is not.
+
+        Raises:
+            FencedError: a newer incarnation of this id has joined.
+            NotFoundError: the node left, was judged dead, or the store lost it; it has to join again.
+        """
+        ...
+
+    async def leave(self, membership: Membership) -> None:
+        """Remove the node's record and index entries. Idempotent; an old incarnation removes nothing."""
+        ...
+
+    async def request_drain(self, node_id: str) -> None:
+        """Ask a node to finish what it holds and claim no more; it learns so from its next heartbeat.
+
+        Raises:
+            NotFoundError: no live node has this id.
+        """
+        ...
+
+    async def get(self, node_id: str) -> Node | None:
+        """Return one node's record, dead ones included, or `None`."""
+        ...
+
+    async def list(self, where: NodeFilter | None = None) -> list[Node]:
+        """Return the nodes that match, sorted by id.
+
+        - A filter on capabilities reads the records of holders only.
+        - A node silent for longer than the timeout is shown `suspect` until a sweep judges it, then `dead`.
+        - Suspect and dead nodes are returned only when `include_dead` is set.
+        """
+        ...
+
+    async def holders(self, capabilities: frozenset[str]) -> Sequence[Holder]:
+        """Return exactly the live nodes and agents that each hold all of `capabilities`, sorted.
+
+        A node holds its own capabilities, its task types and all that its agents hold; an agent holds its own.
+        """
+        ...
+
+    async def sweep(self) -> Sequence[Membership]:
+        """Judge every node silent for longer than the timeout dead; return those this call judged.
+
+        - Idempotent and safe from any number of callers: each death is returned to exactly one.
+        - If the store itself has had no sweep for more than two timeouts, nobody could have seen the beats: all
+          nodes are granted one more timeout and none is judged.
+        - Dead records older than their retention are removed.
+        """
+        ...

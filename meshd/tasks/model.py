@@ -1,0 +1,322 @@
+"""Tasks as values: what a caller asks for, what the store keeps, and how an attempt ends.
+
+Payload, context and result are opaque bytes here (`meshd.codec` writes them): a store never looks inside.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Priority(StrEnum):
+    """How soon a task is served; each level is a head start in virtual time (see `routing.py`)."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+    BACKGROUND = "background"
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life; `states.py` holds every transition."""
+
+    SCHEDULED = "scheduled"
+    """Waits for its due time: delayed, or backing off before a retry."""
+    BLOCKED = "blocked"
+    """Waits for tasks it depends on."""
+    READY = "ready"
+    """May be claimed by any node that serves its route."""
+    CLAIMED = "claimed"
+    """A node holds it under a lease and has not started it."""
+    RUNNING = "running"
+    """Its handler was started."""
+    COMPLETED = "completed"
+    """Ended with a recorded result."""
+    DEAD = "dead"
+    """Given up; kept with its payload and every error until redriven or purged."""
+    CANCELLED = "cancelled"
+    """Ended on request."""
+    EXPIRED = "expired"
+    """Its deadline passed first."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in _TERMINAL
+
+    @property
+    def is_held(self) -> bool:
+        return self in _HELD
+
+
+_TERMINAL = frozenset({TaskState.COMPLETED, TaskState.DEAD, TaskState.CANCELLED, TaskState.EXPIRED})
+_HELD = frozenset({TaskState.CLAIMED, TaskState.RUNNING})
+
+
+class FailureKind(StrEnum):
+    """Why an attempt did not complete."""
+
+    ERROR = "error"
+    """The handler raised."""
+    TIMEOUT = "timeout"
+    """It ran longer than the task's timeout and was stopped."""
+    CRASHED = "crashed"
+    """Its node died or lost the lease while running it."""
+    REJECTED = "rejected"
+    """The handler, or the check of its payload, refused the task; no retry follows."""
+
+
+class Durability(StrEnum):
+    """What an acknowledged write survives."""
+
+    D0 = "D0"
+    """Death of clients and nodes."""
+    D1 = "D1"
+    """… and of the store's process; a power loss may take the last 2 seconds."""
+    D2 = "D2"
+    """… and power loss of an honest disk."""
+    D3 = "D3"
+    """… and loss of the primary: the stated number of replicas have it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPolicy:
+    """Limits of one task; counts and durations travel with it, so every node applies the same."""
+
+    max_attempts: int = 3
+    """Failures after which the task is dead."""
+    max_crashes: int = 3
+    """Crashes of its node while running it, after which it is dead."""
+    backoff_ms: int = 1_000
+    """Base of the wait before a retry: attempt n waits base x factor^n, capped, then jittered."""
+    backoff_factor: float = 2.0
+    backoff_cap_ms: int = 300_000
+    jitter: bool = True
+    """Draw the wait uniformly from 0 to its full length; off, wait exactly that long."""
+    timeout_ms: int = 300_000
+    """How long one attempt may run."""
+    result_ttl_ms: int = 86_400_000
+    """How long the record is kept after a completed, cancelled or expired end."""
+    dead_ttl_ms: int = 604_800_000
+    """How long a dead letter is kept."""
+
+
+MAX_CLAIMS = 20
+"""A task claimed this often without an end is dead: something keeps killing its claimers before they start it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """What a submit asks the store to create. Durations are relative, so only the store's clock decides."""
+
+    id: str
+    type: str
+    payload: bytes
+    route: str
+    """From `routing.route_of(type, requirements)`."""
+    context: bytes | None = None
+    priority: Priority = Priority.NORMAL
+    preferred_types: tuple[str, ...] = ()
+    delay_ms: int = 0
+    expires_in_ms: int | None = None
+    """Deadline, counted from the submit; the task is never started after it."""
+    policy: TaskPolicy = TaskPolicy()
+    idempotency_key: str | None = None
+    created_by: str = ""
+    watcher: str | None = None
+    """Hint topic that is told when the task ends; see `TaskStore.watch`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The store's answer to a submit."""
+
+    task_id: str
+    created: bool
+    """False: the idempotency key (or the id) was known, and `task_id` names the task that has it."""
+    state: TaskState
+    durability: Durability
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskError:
+    """One attempt that did not complete."""
+
+    attempt: int
+    kind: FailureKind
+    message: str
+    node_id: str
+    at_ms: int
+    detail: str = ""
+    """Traceback or evidence, shortened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """The whole truth about one task. Everything else a store keeps about it is an index made from this."""
+
+    id: str
+    type: str
+    route: str
+    priority: Priority
+    state: TaskState
+    payload: bytes
+    policy: TaskPolicy
+    created_ms: int
+    vt: int
+    """Virtual time, its place in the order of service: first ready time plus the priority's offset. Never changes
+    on retry or release, so a task keeps its age; a redrive starts anew."""
+    due_ms: int
+    """Not claimable before this time."""
+    context: bytes | None = None
+    preferred_types: tuple[str, ...] = ()
+    deadline_ms: int | None = None
+    idempotency_key: str | None = None
+    created_by: str = ""
+    watchers: tuple[str, ...] = ()
+    token: int = 0
+    """Fencing token of the last claim, raised again when the task is taken back; strictly rising."""
+    node_id: str | None = None
+    """The holder while claimed or running, then whoever ended it."""
+    incarnation: int = 0
+    lease_until_ms: int = 0
+    claims: int = 0
+    starts: int = 0
+    failures: int = 0
+    crashes: int = 0
+    generation: int = 0
+    """How often it was redriven."""
+    cancel_requested: bool = False
+    reason: str = ""
+    """Why it is cancelled, dead or expired."""
+    errors: tuple[TaskError, ...] = ()
+    result: bytes | None = None
+    progress: float | None = None
+    """0 to 1, as the handler reported it."""
+    note: str = ""
+    started_ms: int | None = None
+    """Start of the latest attempt."""
+    finished_ms: int | None = None
+
+    @property
+    def attempt(self) -> int:
+        """Number of the current or next attempt, from 1."""
+        return self.failures + self.crashes + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimer:
+    """Who claims, and what it can run."""
+
+    node_id: str
+    incarnation: int
+    task_types: frozenset[str]
+    capabilities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Proof of one claim."""
+
+    task_id: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The handler returned."""
+
+    hold: Hold
+    result: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The attempt failed; `retry_in_ms=None` means no retry however many attempts are left."""
+
+    hold: Hold
+    kind: FailureKind
+    message: str
+    retry_in_ms: int | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """Given back unharmed: ready at once, in its old place, no attempt charged."""
+
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """The handler stopped because a cancel was requested."""
+
+    hold: Hold
+
+
+Ending = Completed | Failed | Released | Stopped
+"""How a holder ends its hold."""
+
+
+class Outcome(StrEnum):
+    """The store's answer about one hold."""
+
+    OK = "ok"
+    ALREADY_DONE = "already_done"
+    """The same call was applied before: its answer was lost, nothing else."""
+    CANCEL_REQUESTED = "cancel_requested"
+    """Renewed, and the handler is asked to stop."""
+    FENCED = "fenced"
+    """Somebody else holds or ended the task since; nothing was changed."""
+    EXPIRED = "expired"
+    """The task's deadline passed; nothing else was changed."""
+    WRONG_STATE = "wrong_state"
+    """The hold is current, but this step is not possible from the task's state."""
+    MISSING = "missing"
+    """The store has no such task (any more)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """What one sweep moved."""
+
+    promoted: int = 0
+    """Scheduled tasks whose time came."""
+    reclaimed: int = 0
+    """Lapsed holds given back to the queue."""
+    buried: int = 0
+    """Lapsed holds that reached a limit and are dead."""
+    expired: int = 0
+    graced: bool = False
+    """The store had stood still: leases were extended instead of judged."""
+    more: bool = False
+    """A limit was reached; call again at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """Which tasks to list; empty fields match all."""
+
+    states: frozenset[TaskState] = frozenset()
+    type: str = ""
+    node_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPage:
+    """Part of a listing, newest first."""
+
+    tasks: tuple[Task, ...]
+    cursor: str | None
+    """Pass it to read on; `None` at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskTimings:
+    """How long a hold lasts and how often the store is swept."""
+
+    lease_ms: int = 15_000
+    renew_ms: int = 5_000
+    sweep_ms: int = 500
+    poll_ms: int = 1_000
+    """Longest wait for a bell before looking anyway."""

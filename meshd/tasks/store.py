@@ -1,0 +1,157 @@
+"""The task port: what is to be done, and who holds it.
+
+Promises, for every implementation:
+
+- A receipt means the task is kept at the stated durability until it ends and its retention passes (P1).
+- At most one completion is ever recorded per task and generation (P3).
+- A step that carries a superseded token changes nothing (P4).
+- Every call is one atomic step per task; a batch call applies its items in order and answers item by item.
+- Each transition appends one entry to the event log `tasks`, in the same atomic step (I10).
+- All times are the store's clock, and it never runs backwards.
+
+The task record is the only truth. Queues, leases and schedules are indexes made from it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from meshd.tasks.model import (
+    Claimer,
+    Ending,
+    Hold,
+    NewTask,
+    Outcome,
+    Receipt,
+    SweepReport,
+    Task,
+    TaskFilter,
+    TaskPage,
+    TaskState,
+)
+
+TASKS_LOG = "tasks"
+"""Name of the event log about tasks.
+
+Event bodies are JSON objects: `{"event": verb, "task": id, "state": new state, "token": token}`, where verb is one of
+submitted, claimed, started, completed, failed, released, stopped, promoted, reclaimed, cancel_requested, cancelled,
+expired, redriven. A renewal or a progress report is not a transition.
+"""
+
+MAX_BATCH = 256
+"""Most items one batch call takes."""
+
+
+class TaskStore(Protocol):
+    """Durable tasks, served by virtual time to those who can run them."""
+
+    async def submit(self, tasks: Sequence[NewTask]) -> Sequence[Receipt]:
+        """Create the tasks; those without delay can be claimed at once, and as many waiting claimers are rung.
+
+        - An idempotency key already taken by a task still kept answers with that task, `created=False`.
+        - The same id again answers with the task that has it, `created=False`: a repeat after a lost answer is safe.
+
+        Raises:
+            InvalidArgumentError: more than `MAX_BATCH` tasks.
+        """
+        ...
+
+    async def claim(self, claimer: Claimer, *, limit: int, lease_ms: int) -> Sequence[Task]:
+        """Hand out up to `limit` tasks the claimer serves, smallest virtual time first, each with a new token.
+
+        - A ready task whose deadline has passed is expired, never handed out.
+        - When fewer than `limit` are there, the claimer is registered as waiting in the same step, so that the next
+          submit it serves rings its bell: no wake-up falls between the two.
+        """
+        ...
+
+    async def wait_for_work(self, claimer: Claimer, *, timeout_ms: int) -> bool:
+        """Return once this claimer's bell rang (`True`) or `timeout_ms` passed. A hint: claim, whatever it says."""
+        ...
+
+    async def start(self, holds: Sequence[Hold]) -> Sequence[Outcome]:
+        """Mark claimed tasks running and charge the start. Answers: ok, fenced, expired, wrong_state, missing.
+
+        A repeat with the same token is `ok`. A task past its deadline ends expired and must not be run.
+        """
+        ...
+
+    async def renew(self, holds: Sequence[Hold], *, lease_ms: int) -> Sequence[Outcome]:
+        """Extend the leases to `lease_ms` from now, never shortening one.
+
+        Answers: ok, cancel_requested (renewed too), fenced, wrong_state, missing.
+        """
+        ...
+
+    async def progress(self, hold: Hold, *, fraction: float | None, note: str) -> Outcome:
+        """Record how far a running task is. Answers: ok, fenced, wrong_state, missing."""
+        ...
+
+    async def finish(self, endings: Sequence[Ending]) -> Sequence[Outcome]:
+        """End holds: complete, fail, release or stop. Answers: ok, already_done, fenced, expired, wrong_state, missing.
+
+        - A lapsed lease that nobody has taken yet still counts: the work is saved.
+        - `fenced` from a task that ended expired is answered `expired`.
+        - Watchers of tasks that end are told in the same step.
+        """
+        ...
+
+    async def cancel(self, task_id: str, *, reason: str) -> Task:
+        """Cancel a task that has not started; ask a running one to stop. Returns it as it now is. Idempotent.
+
+        Raises:
+            NotFoundError: no such task.
+            InvalidTransitionError: it completed, died or expired before.
+        """
+        ...
+
+    async def redrive(self, task_id: str) -> Task:
+        """Make a dead, cancelled or expired task ready again as a new generation, its errors kept.
+
+        Raises:
+            NotFoundError: no such task.
+            InvalidTransitionError: it is not in one of those states.
+        """
+        ...
+
+    async def get(self, task_ids: Sequence[str]) -> Sequence[Task | None]:
+        """Return the tasks as they are now, in the order asked; `None` for those not kept."""
+        ...
+
+    async def list(self, where: TaskFilter, *, limit: int, cursor: str | None = None) -> TaskPage:
+        """Return up to `limit` tasks, newest id first. A page may be shorter than `limit` before the end."""
+        ...
+
+    async def counts(self) -> Mapping[TaskState, int]:
+        """Return how many tasks are in each state now, mesh-wide. Costs the same however many there are.
+
+        Ended tasks are counted while they are kept.
+        """
+        ...
+
+    async def open_counts(self, node_ids: Sequence[str]) -> Mapping[str, int]:
+        """Return how many tasks each node holds at this moment."""
+        ...
+
+    async def reclaim(self, node_id: str, *, up_to_incarnation: int) -> int:
+        """Take back everything held by these incarnations of a node; return how many tasks moved.
+
+        Safe at any time: the old holder is fenced. For a node judged dead, left, or joined anew.
+        """
+        ...
+
+    async def sweep(self, *, limit: int = 200) -> SweepReport:
+        """Do what time makes due: promote, reclaim lapsed holds, expire, forget what is past its retention.
+
+        - Idempotent and safe from any number of callers.
+        - If the store itself stood still for longer than a lease could bear (no sweep for over twice the sweep
+          interval, and for over a second), every lease is first extended by that gap: a live holder loses nothing to
+          a pause that was not its own.
+        """
+        ...
+
+    async def watch(self, task_ids: Sequence[str], *, topic: str) -> Sequence[Task | None]:
+        """Have `topic` told when these tasks end, and return them as they are now.
+
+        The hint's body is `{"task": id, "state": state}`. A task already ended sends none: its state is returned.
+        """
+        ...
