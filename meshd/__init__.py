@@ -1,1 +1,52 @@
-"""meshd."""
+"""meshd: a coordination service for fleets of agents. The names below are the SDK; they load when first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meshd.mesh import Mesh
+    from meshd.nodes.model import Agent
+    from meshd.runtime.context import TaskContext
+    from meshd.runtime.node import Node
+    from meshd.runtime.signals import Reject, Retry
+    from meshd.settings import Settings
+    from meshd.sync import SyncMesh
+    from meshd.tasks.model import Priority, TaskState
+    from meshd.tasks.request import TaskRequest
+    from meshd.tasks.service import TaskHandle
+
+_HOMES = {
+    "Agent": "meshd.nodes.model",
+    "Mesh": "meshd.mesh",
+    "Node": "meshd.runtime.node",
+    "Priority": "meshd.tasks.model",
+    "Reject": "meshd.runtime.signals",
+    "Retry": "meshd.runtime.signals",
+    "Settings": "meshd.settings",
+    "SyncMesh": "meshd.sync",
+    "TaskContext": "meshd.runtime.context",
+    "TaskHandle": "meshd.tasks.service",
+    "TaskRequest": "meshd.tasks.request",
+    "TaskState": "meshd.tasks.model",
+}
+
+__all__ = [
+    "Agent",
+    "Mesh",
+    "Node",
+    "Priority",
+    "Reject",
+    "Retry",
+    "Settings",
+    "SyncMesh",
+    "TaskContext",
+    "TaskHandle",
+    "TaskRequest",
+    "TaskState",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'meshd' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -42,6 +42,11 @@ class Verdict(StrEnum):
     """Judged: its incarnation is retired and its tasks are given to others."""
 
 
+def node_topic(node_id: str) -> str:
+    """Return the hint topic a node listens to: any hint there makes it beat and renew at once."""
+    return f"node:{node_id}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """One agent living on a node."""

@@ -1,0 +1,138 @@
+"""Mesh: the async door to everything. It opens one store and hands out the services that stand on it."""
+
+from dataclasses import replace
+from types import TracebackType
+from typing import Self, TypeVar
+
+from meshd.backends import Backend, open_backend, redact
+from meshd.errors import MeshError
+from meshd.events import EventBus
+from meshd.ids import check_name, new_id
+from meshd.nodes.model import node_topic
+from meshd.nodes.service import NodeService
+from meshd.records import RecordStore
+from meshd.settings import Settings
+from meshd.tasks.request import TaskDefaults
+from meshd.tasks.service import TaskService
+from meshd.tasks.waiting import EndWatcher
+from meshd.upkeep import UpkeepReport, keep_up
+
+T = TypeVar("T")
+
+
+class Mesh:
+    """One mesh, seen from this process.
+
+        async with Mesh("redis://localhost") as mesh:
+            handle = await mesh.tasks.submit("text.analyze", text="…", priority="high")
+            print(await handle.result())
+
+    Without arguments the store and the mesh's name come from the settings. Opening it joins nothing: a `Node` joins.
+    """
+
+    def __init__(self, url: str | None = None, *, mesh: str | None = None, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings.load()
+        self._url = url or self._settings.store_url
+        options = self._settings.backend_options()
+        self._options = replace(options, mesh=check_name("mesh", mesh or options.mesh))
+        self._backend: Backend | None = None
+        self._watcher: EndWatcher | None = None
+        self._tasks: TaskService | None = None
+        self._nodes: NodeService | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the store is, password hidden."""
+        return redact(self._url)
+
+    @property
+    def name(self) -> str:
+        """The mesh's name."""
+        return self._options.mesh
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    @property
+    def backend(self) -> Backend:
+        return _opened(self._backend)
+
+    @property
+    def tasks(self) -> TaskService:
+        return _opened(self._tasks)
+
+    @property
+    def nodes(self) -> NodeService:
+        return _opened(self._nodes)
+
+    @property
+    def records(self) -> RecordStore:
+        return self.backend.records
+
+    @property
+    def events(self) -> EventBus:
+        return self.backend.events
+
+    async def open(self) -> Self:
+        """Connect to the store. Idempotent.
+
+        Raises:
+            ConfigurationError: the URL names no store meshd knows.
+            StoreUnreachableError: nothing answers there.
+            CorruptDataError: what is there is not a sound meshd store.
+        """
+        if self._backend is None:
+            backend = await open_backend(self._url, self._options)
+            client = f"client:{new_id()}"
+            self._backend = backend
+            self._watcher = EndWatcher(backend.tasks, backend.events, topic=client)
+            self._nodes = NodeService(backend.nodes, open_counts=backend.tasks.open_counts, call_node=self._call_node)
+            self._tasks = TaskService(
+                backend.tasks,
+                watcher=self._watcher,
+                defaults=self._defaults(client),
+                has_holder=self._has_holder,
+                call_node=self._call_node,
+            )
+        return self
+
+    async def aclose(self) -> None:
+        """Close the connection; waits in progress are cancelled. Idempotent."""
+        if self._watcher is not None:
+            await self._watcher.aclose()
+        if self._backend is not None:
+            await self._backend.aclose()
+        self._backend = self._watcher = self._tasks = self._nodes = None
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def sweep(self) -> UpkeepReport:
+        """Run one round of upkeep now; nodes do it all the time."""
+        return await keep_up(self.backend)
+
+    async def _has_holder(self, capabilities: frozenset[str]) -> bool:
+        holders = await self.nodes.holders(capabilities)
+        return any(not holder.agent_id for holder in holders)
+
+    async def _call_node(self, node_id: str) -> None:
+        await self.events.publish(node_topic(node_id), {})
+
+    def _defaults(self, client: str) -> TaskDefaults:
+        return TaskDefaults(
+            policy=self._settings.task_policy(),
+            max_payload_bytes=self._settings.max_payload_bytes,
+            created_by=self._settings.node_name or client,
+        )
+
+
+def _opened(part: T | None) -> T:
+    if part is None:
+        raise MeshError("this mesh is not open: use `async with Mesh(...) as mesh`, or await mesh.open()")
+    return part

@@ -1,0 +1,328 @@
+"""Settings: every choice a person can make about meshd, and where each came from.
+
+Order: argument, environment (`MESHD_`, nested by `__`), settings file (`agent_mesh:` in config.yaml), default. A name
+nobody knows is an error that says where it stands and which name is nearest. `Settings()` is the defaults alone;
+`Settings.load()` is what a program wants.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from meshd.backends import BackendOptions, redact
+from meshd.codec import parse_json
+from meshd.errors import ConfigurationError, InvalidArgumentError, InvalidPayloadError
+from meshd.ids import check_name
+from meshd.nodes.model import NodeTimings, NodeType
+from meshd.settings_layers import Gathered, gather, leaf_keys
+from meshd.tasks.model import TaskPolicy, TaskTimings
+
+Protocol = Literal["sqlite_local", "redis_distributed"]
+_LATER_PROTOCOLS = frozenset({"grpc_mesh", "hybrid"})
+Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
+Names = Annotated[tuple[str, ...], NoDecode]
+_SECTION = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+class RedisSettings(BaseModel):
+    """Where Redis is, when the protocol is `redis_distributed` and no url is given."""
+
+    model_config = _SECTION
+
+    host: str = "localhost"
+    port: Annotated[int, Field(ge=1, le=65_535)] = 6379
+    db: Annotated[int, Field(ge=0)] = 0
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    """Never printed."""
+    password_file: str = ""
+    """File that holds the password: a mounted secret."""
+    tls: bool = False
+    connection_pool_size: Annotated[int, Field(ge=1, le=10_000)] = 20
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if self.password_file and self.password.get_secret_value():
+            raise ValueError("password and password_file are both set; keep one")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Return the store url these settings spell, password included."""
+        password = self.password.get_secret_value()
+        if self.password_file:
+            try:
+                password = Path(self.password_file).read_text(encoding="utf-8").strip()
+            except OSError as exc:
+                raise ConfigurationError(f"redis.password_file {self.password_file}: {exc.strerror}") from exc
+        credentials = f"{quote(self.username, safe='')}:{quote(password, safe='')}@" if password else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'rediss' if self.tls else 'redis'}://{credentials}{host}:{self.port}/{self.db}"
+
+
+class TaskDistributionSettings(BaseModel):
+    """What happens to a task that fails."""
+
+    model_config = _SECTION
+
+    retry_failed_tasks: bool = True
+    max_task_retries: Annotated[int, Field(ge=0, le=999)] = 3
+    """Attempts after the first one."""
+    max_task_crashes: Annotated[int, Field(ge=1, le=20)] = 3
+    """Crashes of its node while running it, after which a task is dead."""
+    retry_backoff_seconds: Annotated[float, Field(ge=0, le=86_400)] = 1.0
+    retry_backoff_factor: Annotated[float, Field(ge=1, le=100)] = 2.0
+    retry_backoff_cap_seconds: Seconds = 300.0
+    retry_jitter: bool = True
+
+
+class TasksSettings(BaseModel):
+    """How long a hold on a task lasts, and what is kept."""
+
+    model_config = _SECTION
+
+    lease_seconds: Seconds = 15.0
+    renew_seconds: Seconds = 5.0
+    sweep_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
+    """How often each node looks for what time made due: silent nodes, lapsed leases, delayed tasks."""
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
+    max_payload_bytes: Annotated[int, Field(ge=1, le=67_108_864)] = 1_048_576
+    result_ttl_seconds: Seconds = 86_400.0
+    dead_ttl_seconds: Seconds = 604_800.0
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> Self:
+        if self.renew_seconds >= self.lease_seconds:
+            raise ValueError(f"renew_seconds {self.renew_seconds} must be under lease_seconds {self.lease_seconds}")
+        return self
+
+
+class LoggingSettings(BaseModel):
+    """What a process says about itself on stderr or in its log file."""
+
+    model_config = _SECTION
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["text", "json"] = "text"
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+
+class AgentSettings(BaseModel):
+    """One agent that lives on this node."""
+
+    model_config = _SECTION
+
+    name: str
+    role: str = ""
+    capabilities: tuple[str, ...] = ()
+    specializations: tuple[str, ...] = ()
+
+
+class Settings(BaseSettings):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MESHD_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    enabled: bool = True
+    """Off: commands leave the store alone until `mesh enable` has started this machine's node."""
+    protocol: Protocol = "sqlite_local"
+    url: Annotated[str, Field(repr=False)] = ""
+    """Store url; empty: made from protocol and its section."""
+    mesh: str = "default"
+    """Name of the mesh: meshes on one store do not see each other."""
+    node_type: str = NodeType.GENERAL.value
+    node_name: str = ""
+    """Id of this machine's node; empty: generated."""
+    host: str = ""
+    """Host the node reports; empty: the name of this machine."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9900
+    heartbeat_interval_seconds: Seconds = 1.0
+    node_timeout_seconds: Seconds = 5.0
+    """Silence after which a node is judged dead."""
+    dead_node_ttl_seconds: Seconds = 3_600.0
+    """How long a dead node stays listed."""
+    store_timeout_seconds: Seconds = 5.0
+    """Longest any single call to the store may take."""
+    sqlite_db_path: str = ".meshd/mesh.db"
+    state_dir: str = ".meshd"
+    """Folder of PID files and logs."""
+    capabilities: Names = ()
+    specializations: Names = ()
+    max_capacity: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """How many tasks a node runs at once."""
+    task_timeout_seconds: Seconds = 300.0
+    auto_join_network: bool = True
+    """A node that starts registers an agent of its own."""
+    agents: tuple[AgentSettings, ...] = ()
+    redis: RedisSettings = RedisSettings()
+    task_distribution: TaskDistributionSettings = TaskDistributionSettings()
+    tasks: TasksSettings = TasksSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    _given: Gathered = PrivateAttr(default_factory=Gathered)
+
+    @classmethod
+    def load(cls, config_file: Path | None = None, **overrides: Any) -> "Settings":
+        """Return the settings in effect here; an override of `None` leaves the choice to the other sources.
+
+        Without `config_file`: the file `$MESHD_CONFIG` names, else `./config.yaml` if it has an `agent_mesh` section.
+        Sections are overridden as `redis={"host": "r"}` or `redis__host="r"`.
+
+        Raises:
+            UnknownSettingError: a file, the environment or an override names a setting that does not exist.
+            ConfigurationError: a value cannot be used, or the file named cannot be read.
+        """
+        given = gather(cls, config_file, overrides)
+        try:
+            settings = cls.model_validate(given.nested())
+        except ValidationError as exc:
+            raise ConfigurationError(given.explain(exc)) from exc
+        settings._given = given  # noqa: SLF001 - its own class
+        return settings
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to tell the person about the sources: older names in use."""
+        return self._given.notes
+
+    @property
+    def store_url(self) -> str:
+        """Return the url of the store, password included: `url`, else made from the protocol's section.
+
+        Raises:
+            ConfigurationError: the password file cannot be read.
+        """
+        if self.url:
+            return self.url
+        return f"sqlite:///{self.sqlite_db_path}" if self.protocol == "sqlite_local" else self.redis.url
+
+    @property
+    def max_payload_bytes(self) -> int:
+        return self.tasks.max_payload_bytes
+
+    def backend_options(self) -> BackendOptions:
+        """Return how to open the store."""
+        return BackendOptions(
+            mesh=self.mesh,
+            nodes=NodeTimings(
+                heartbeat_ms=_ms(self.heartbeat_interval_seconds),
+                timeout_ms=_ms(self.node_timeout_seconds),
+                dead_retention_ms=_ms(self.dead_node_ttl_seconds),
+            ),
+            tasks=TaskTimings(
+                lease_ms=_ms(self.tasks.lease_seconds),
+                renew_ms=_ms(self.tasks.renew_seconds),
+                sweep_ms=_ms(self.tasks.sweep_seconds),
+                poll_ms=_ms(self.tasks.poll_seconds),
+            ),
+            pool_size=self.redis.connection_pool_size,
+            timeout_ms=_ms(self.store_timeout_seconds),
+        )
+
+    def task_policy(self) -> TaskPolicy:
+        """Return the limits a submitted task gets when its caller sets none."""
+        retry = self.task_distribution
+        return TaskPolicy(
+            max_attempts=retry.max_task_retries + 1 if retry.retry_failed_tasks else 1,
+            max_crashes=retry.max_task_crashes,
+            backoff_ms=round(retry.retry_backoff_seconds * 1000),
+            backoff_factor=retry.retry_backoff_factor,
+            backoff_cap_ms=_ms(retry.retry_backoff_cap_seconds),
+            jitter=retry.retry_jitter,
+            timeout_ms=_ms(self.task_timeout_seconds),
+            result_ttl_ms=_ms(self.tasks.result_ttl_seconds),
+            dead_ttl_ms=_ms(self.tasks.dead_ttl_seconds),
+        )
+
+    def sources(self) -> dict[str, str]:
+        """Return where each setting's value came from: `default`, `file …`, `environment …` or `argument`."""
+        given = self._given.values
+        return {key: given[key].source if key in given else "default" for key in leaf_keys(type(self))}
+
+    def flat(self) -> dict[str, Any]:
+        """Return every setting by its dotted key, passwords hidden."""
+        values: dict[str, Any] = self.model_dump(mode="json")
+        values["url"] = redact(self.url)
+        return {key: _at(values, key) for key in leaf_keys(type(self))}
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _available_protocol(cls, value: object) -> object:
+        if value in _LATER_PROTOCOLS:
+            raise ValueError(f"protocol {value} is not available yet; use sqlite_local or redis_distributed")
+        return value
+
+    @field_validator("capabilities", "specializations", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return parse_json(value, what="list")
+            except InvalidPayloadError as exc:
+                raise ValueError(str(exc)) from exc
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.node_timeout_seconds <= self.heartbeat_interval_seconds:
+            raise ValueError(
+                f"node_timeout_seconds {self.node_timeout_seconds:g} must be over "
+                f"heartbeat_interval_seconds {self.heartbeat_interval_seconds:g}"
+            )
+        try:
+            check_name("mesh", self.mesh)
+            check_name("node_type", self.node_type)
+            if self.node_name:
+                check_name("node_name", self.node_name)
+            for capability in self.capabilities:
+                check_name("capability", capability)
+        except InvalidArgumentError as exc:
+            raise ValueError(str(exc)) from exc
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing on construction: `load` reads the sources itself, so that it knows where a value came from."""
+        return (init_settings,)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _at(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree[part]
+    return tree

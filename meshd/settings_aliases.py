@@ -1,0 +1,115 @@
+"""Names of settings that came before these, and names whose feature is not here yet.
+
+One table per kind. An alias maps to a setting that works; a later name is refused with a clear word instead of being
+ignored; a name in effect is accepted as long as its value is what the mesh does anyway.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+FILE_ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "network.host": "host",
+        "network.port": "port",
+        "network.connection_pool_size": "redis.connection_pool_size",
+        "agents.auto_join_network": "auto_join_network",
+        "agents.capabilities": "capabilities",
+        "agents.specializations": "specializations",
+        "tasks.task_timeout": "task_timeout_seconds",
+        "tasks.max_concurrent_tasks": "max_capacity",
+        "discovery.heartbeat_interval": "heartbeat_interval_seconds",
+        "discovery.stale_agent_timeout": "node_timeout_seconds",
+        "performance.connection_pool_size": "redis.connection_pool_size",
+        "performance.async_operation_timeout": "store_timeout_seconds",
+        "resilience.max_retry_attempts": "task_distribution.max_task_retries",
+        "resilience.retry_backoff": "task_distribution.retry_backoff_factor",
+        "resilience.node_timeout": "node_timeout_seconds",
+        "resilience.health_check_interval": "tasks.sweep_seconds",
+    }
+)
+"""Older key in a settings file → the setting it is now."""
+
+ENVIRONMENT_ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "MERNSTA_NODE_TYPE": "node_type",
+        "MERNSTA_MESH_PROTOCOL": "protocol",
+        "REDIS_ADDR": "redis.host+redis.port",
+        "REDIS_PASSWORD": "redis.password",
+        "REDIS_DB": "redis.db",
+        "LOG_LEVEL": "logging.level",
+        "LOG_FORMAT": "logging.format",
+    }
+)
+"""Older environment variable → the setting it is now; two settings joined by `+` take `host:port`."""
+
+LATER_KEYS = frozenset(
+    {
+        "sync_interval_seconds",
+        "grpc",
+        "memory_sync",
+        "monitoring",
+        "security",
+        "node_configs",
+        "atomspace",
+        "task_distribution.load_balancing_algorithm",
+        "task_distribution.task_affinity_enabled",
+        "network.atomspace_port",
+        "network.auto_discover",
+        "network.bootstrap_nodes",
+        "network.message_buffer_size",
+        "agents.max_agents_per_task",
+        "discovery.agent_discovery_interval",
+        "tasks.task_queue_size",
+        "tasks.coordination_strategy",
+        "performance.message_buffer_size",
+        "logging.distributed_operations",
+        "logging.atomspace_sync",
+        "logging.agent_discovery",
+    }
+)
+"""Keys, and sections with all they hold, whose feature comes later."""
+
+LATER_ENVIRONMENT = frozenset(
+    {
+        "INITIAL_EDGE_WEIGHT",
+        "REINFORCEMENT_AMOUNT",
+        "DECAY_RATE",
+        "DECAY_INTERVAL",
+        "PRUNE_THRESHOLD",
+        "QUORUM_THRESHOLD",
+        "PROPOSAL_TIMEOUT",
+        "WAGGLE_INTENSITY_MIN",
+    }
+)
+"""Environment variables whose feature comes later."""
+
+IN_EFFECT: Mapping[str, Any] = MappingProxyType(
+    {
+        "memory_sync.enabled": False,
+        "monitoring.enabled": False,
+        "security.encryption_enabled": False,
+        "security.node_authentication": False,
+        "security.api_key_required": False,
+        "security.enable_authentication": False,
+        "security.message_encryption": False,
+        "task_distribution.task_affinity_enabled": False,
+        "network.auto_discover": True,
+        "network.bootstrap_nodes": [],
+        "logging.distributed_operations": False,
+        "logging.atomspace_sync": False,
+        "logging.agent_discovery": False,
+    }
+)
+"""Later keys that may be written as long as they ask for what happens anyway."""
+
+
+def is_later(key: str) -> bool:
+    """Return whether `key`, or a section it lies in, belongs to a later feature."""
+    parts = key.split(".")
+    return any(".".join(parts[: depth + 1]) in LATER_KEYS for depth in range(len(parts)))
+
+
+def is_in_effect(key: str, value: object) -> bool:
+    """Return whether the mesh does what this later key asks for without it."""
+    return key in IN_EFFECT and value == IN_EFFECT[key]

@@ -1,0 +1,182 @@
+"""SyncMesh: the same mesh for code without an event loop. A thin facade; it holds no logic of its own.
+
+Each call runs on one background event loop and costs about 0.2 ms more than the async call: fine for scripts, not for
+hot loops.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from meshd.mesh import Mesh
+from meshd.settings import Settings
+from meshd.tasks.model import Receipt, Task
+from meshd.tasks.request import TaskRequest
+from meshd.tasks.service import TaskHandle, TaskService
+from meshd.upkeep import UpkeepReport
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Portal:
+    """One event loop on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="meshd-sync", daemon=True)
+        self._thread.start()
+
+    def call(self, awaitable: Awaitable[R]) -> R:
+        async def run() -> R:
+            return await awaitable
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+    def wrap(self, method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return self.call(method(*args, **kwargs))
+
+        call.__doc__ = method.__doc__
+        return call
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class SyncTaskHandle:
+    """One task; see `TaskHandle`."""
+
+    def __init__(self, portal: _Portal, handle: TaskHandle) -> None:
+        self.id: str = handle.id
+        self.receipt: Receipt | None = handle.receipt
+        self.handle = handle
+        self.status = portal.wrap(handle.status)
+        self.wait = portal.wrap(handle.wait)
+        self.result = portal.wrap(handle.result)
+        self.cancel = portal.wrap(handle.cancel)
+
+    def __repr__(self) -> str:
+        return f"SyncTaskHandle({self.id!r})"
+
+
+class SyncTasks:
+    """Tasks; see `TaskService`."""
+
+    def __init__(self, portal: _Portal, tasks: TaskService) -> None:
+        self._portal = portal
+        self._tasks = tasks
+        self.submit = self._wrap_submit(tasks.submit)
+        self.get = portal.wrap(tasks.get)
+        self.list = portal.wrap(tasks.list)
+        self.ended = portal.wrap(tasks.ended)
+        self.cancel = portal.wrap(tasks.cancel)
+        self.redrive = portal.wrap(tasks.redrive)
+        self.counts = portal.wrap(tasks.counts)
+        self.sweep = portal.wrap(tasks.sweep)
+
+    def submit_many(self, requests: Iterable[TaskRequest], *, unserved: str = "wait") -> "list[SyncTaskHandle]":
+        """Submit tasks in batches; see `TaskService.submit_many`."""
+        handles = self._portal.call(self._tasks.submit_many(requests, unserved=unserved))
+        return [SyncTaskHandle(self._portal, handle) for handle in handles]
+
+    def handle(self, task_id: str) -> SyncTaskHandle:
+        """Return a handle on a task submitted anywhere."""
+        return SyncTaskHandle(self._portal, self._tasks.handle(task_id))
+
+    def as_ended(self, handles: Iterable[SyncTaskHandle], *, timeout: timedelta | None = None) -> Iterator[Task]:
+        """Yield each task as it ends; see `TaskService.as_ended`."""
+        ended = self._tasks.as_ended([handle.handle for handle in handles], timeout=timeout)
+        try:
+            while True:
+                try:
+                    task = self._portal.call(anext(ended))
+                except StopAsyncIteration:
+                    return
+                yield task
+        finally:
+            self._portal.call(ended.aclose())
+
+    def _wrap_submit(self, submit: Callable[P, Coroutine[Any, Any, TaskHandle]]) -> Callable[P, SyncTaskHandle]:
+        def call(*args: P.args, **kwargs: P.kwargs) -> SyncTaskHandle:
+            return SyncTaskHandle(self._portal, self._portal.call(submit(*args, **kwargs)))
+
+        call.__doc__ = submit.__doc__
+        return call
+
+
+class SyncNodes:
+    """Nodes; see `NodeService`."""
+
+    def __init__(self, portal: _Portal, mesh: Mesh) -> None:
+        self.list = portal.wrap(mesh.nodes.list)
+        self.get = portal.wrap(mesh.nodes.get)
+        self.holders = portal.wrap(mesh.nodes.holders)
+        self.drain = portal.wrap(mesh.nodes.drain)
+
+
+class SyncMesh:
+    """One mesh, seen from a process without an event loop.
+
+    with SyncMesh("redis://localhost") as mesh:
+        print(mesh.tasks.submit("text.analyze", text="…").result())
+    """
+
+    tasks: SyncTasks
+    nodes: SyncNodes
+
+    def __init__(self, url: str | None = None, *, mesh: str | None = None, settings: Settings | None = None) -> None:
+        self._mesh = Mesh(url, mesh=mesh, settings=settings)
+        self._portal: _Portal | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the store is, password hidden."""
+        return self._mesh.url
+
+    @property
+    def name(self) -> str:
+        """The mesh's name."""
+        return self._mesh.name
+
+    def open(self) -> Self:
+        """Connect to the store; see `Mesh.open`. Idempotent."""
+        self._open_portal()
+        return self
+
+    def close(self) -> None:
+        """Close the connection. Idempotent."""
+        portal, self._portal = self._portal, None
+        if portal is not None:
+            portal.call(self._mesh.aclose())
+            portal.close()
+
+    def sweep(self) -> UpkeepReport:
+        """Run one round of upkeep now; see `Mesh.sweep`."""
+        return self._open_portal().call(self._mesh.sweep())
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_portal(self) -> _Portal:
+        if self._portal is None:
+            portal = _Portal()
+            try:
+                portal.call(self._mesh.open())
+            except BaseException:
+                portal.close()
+                raise
+            self._portal = portal
+            self.tasks = SyncTasks(portal, self._mesh.tasks)
+            self.nodes = SyncNodes(portal, self._mesh)
+        return self._portal
