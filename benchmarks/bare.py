@@ -41,9 +41,15 @@ async def _handle(fields: Any) -> int:
     return int(json.loads(fields[b"d"])["n"])
 
 
+def _entries(reply: Any) -> "list[tuple[bytes, Any]]":
+    """Return the entries of one stream, in either protocol's shape."""
+    if isinstance(reply, dict):
+        return next(iter(cast("dict[bytes, Any]", reply).values()))[0]
+    return reply[0][1]
+
+
 async def _consume(redis: Any) -> int:
-    reply: Any = await redis.xreadgroup(GROUP, "me", {STREAM: ">"}, count=BATCH)
-    entries = reply[0][1] if isinstance(reply, list) else next(iter(reply.values()))[0]
+    entries = _entries(await redis.xreadgroup(GROUP, "me", {STREAM: ">"}, count=BATCH))
     ids = [entry[0] for entry in entries]
     async with asyncio.TaskGroup() as group:
         for _, fields in entries:

@@ -78,8 +78,8 @@ class TaskDistributionSettings(BaseModel):
     model_config = _SECTION
 
     retry_failed_tasks: bool = True
-    max_task_retries: Annotated[int, Field(ge=0, le=999)] = 3
-    """Attempts after the first one."""
+    max_task_retries: Annotated[int, Field(ge=1, le=999)] = 3
+    """Tries in all: a task that failed this often is dead."""
     max_task_crashes: Annotated[int, Field(ge=1, le=20)] = 3
     """Crashes of its node while running it, after which a task is dead."""
     retry_backoff_seconds: Annotated[float, Field(ge=0, le=86_400)] = 1.0
@@ -246,7 +246,7 @@ class Settings(BaseSettings):
         """Return the limits a submitted task gets when its caller sets none."""
         retry = self.task_distribution
         return TaskPolicy(
-            max_attempts=retry.max_task_retries + 1 if retry.retry_failed_tasks else 1,
+            max_attempts=retry.max_task_retries if retry.retry_failed_tasks else 1,
             max_crashes=retry.max_task_crashes,
             backoff_ms=round(retry.retry_backoff_seconds * 1000),
             backoff_factor=retry.retry_backoff_factor,

@@ -54,5 +54,5 @@ class NodeService:
         await self._call_node(node_id)
 
     async def _with_open_tasks(self, nodes: Sequence[Node]) -> Sequence[Node]:
-        counts = await self._open_counts([node.id for node in nodes]) if nodes else {}
+        counts: Mapping[str, int] = await self._open_counts([node.id for node in nodes]) if nodes else {}
         return [replace(node, vitals=replace(node.vitals, open_tasks=counts.get(node.id, 0))) for node in nodes]

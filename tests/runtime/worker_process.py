@@ -1,4 +1,4 @@
-"""A node in a process of its own, for tests that send signals: `python -m tests.runtime.worker_process URL MESH NAME`."""
+"""A node in its own process, for tests that send signals: `python -m tests.runtime.worker_process URL MESH NAME`."""
 
 import asyncio
 import os

@@ -1,0 +1,147 @@
+"""`mesh status` and `mesh agents`: the mesh at a glance, and every node with its agents."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshd_cli import render
+from meshd_cli.completion import node_types
+from meshd_cli.session import Session, session_of
+from meshd_cli.watching import Watch, lazy_view, show
+
+if TYPE_CHECKING:
+    from meshd.mesh import Mesh
+
+RECENT = 5
+HINT_DISABLED = "this machine is not enabled; `mesh enable` starts its node and joins the mesh"
+HINT_EMPTY = "`mesh submit text.analyze --arg text='Hello there.' --wait` gives the mesh its first task"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status")(status)
+    app.command("agents")(agents)
+
+
+def status(ctx: typer.Context, watch: Watch = False) -> None:
+    """Show the whole mesh at a glance: this machine's node, totals, known nodes, backends, recent tasks.
+
+    \b
+    Examples:
+      mesh status --watch
+      mesh status --json | jq .totals
+    """
+    session = session_of(ctx)
+    if not session.is_enabled:
+        render.show(session, _disabled(session), lazy_view(session, "status.status"))
+        return
+    show(ctx, _reader(session), "status.status", watch=watch)
+
+
+def agents(
+    ctx: typer.Context,
+    capability: Annotated[str, typer.Option(help="Only nodes that hold all of these: a,b.")] = "",
+    type: Annotated[str, typer.Option(help="Only nodes of this type.", autocompletion=node_types)] = "",
+    role: Annotated[str, typer.Option(help="Only nodes with an agent in this role.")] = "",
+    all: Annotated[bool, typer.Option("--all", help="Dead nodes too, while they are remembered.")] = False,
+    watch: Watch = False,
+) -> None:
+    """Show every node: load, memory, CPU, work done, what it can do, its agents, and how fresh its heartbeat is.
+
+    \b
+    Examples:
+      mesh agents --capability text.analyze,reasoning
+      mesh agents --type language_expert --json
+    """
+    local = session_of(ctx).local_node_name
+
+    async def read(mesh: "Mesh") -> dict[str, Any]:
+        types = [type] if type else []
+        found = await mesh.nodes.list(capabilities=listed(capability), types=types, include_dead=all)
+        return agents_document(found, local=local, role=role)
+
+    show(ctx, read, "nodes.agents", watch=watch)
+
+
+def agents_document(found: list[Any], *, local: str | None, role: str = "") -> dict[str, Any]:
+    """Return the nodes with an agent in `role` (any, when empty), and their sums."""
+    from meshd_cli.documents import is_active, node_document  # noqa: PLC0415
+
+    kept = [node for node in found if not role or any(agent.role == role for agent in node.profile.agents)]
+    return {
+        "kind": "agents",
+        "local_node": local,
+        "totals": {
+            "nodes": len(kept),
+            "active_nodes": sum(is_active(node) for node in kept),
+            "agents": sum(len(node.profile.agents) for node in kept),
+            "open_tasks": sum(node.vitals.open_tasks for node in kept),
+            "capacity": sum(node.profile.capacity for node in kept),
+        },
+        "nodes": [node_document(node) for node in kept],
+    }
+
+
+def listed(text: str) -> list[str]:
+    """Return the parts of a list written with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _reader(session: Session) -> Callable[["Mesh"], Any]:
+    local = session.local_node_name
+
+    async def read(mesh: "Mesh") -> dict[str, Any]:
+        from meshd_cli.documents import is_active, node_summary, task_summary, task_totals  # noqa: PLC0415
+
+        nodes, counts, recent, health = await asyncio.gather(
+            mesh.nodes.list(include_dead=True), mesh.tasks.counts(), mesh.tasks.list(limit=RECENT), mesh.backend.health()
+        )
+        from meshd.tasks.model import TaskState  # noqa: PLC0415
+
+        own = next((node_summary(node) for node in nodes if node.id == local), None)
+        return {
+            "kind": "status",
+            "enabled": local is not None,
+            "mesh": mesh.name,
+            "local_node": own,
+            "totals": {
+                "nodes": len(nodes),
+                "active_nodes": sum(is_active(node) for node in nodes),
+                **task_totals(counts),
+                "memory_sync_items": None,
+            },
+            "tasks": {state.value: counts.get(state, 0) for state in TaskState},
+            "nodes": [node_summary(node) for node in nodes],
+            "backends": [_backend(health)],
+            "recent_tasks": [task_summary(task) for task in recent.tasks],
+            "hint": HINT_DISABLED if local is None else "" if any(counts.values()) else HINT_EMPTY,
+        }
+
+    return read
+
+
+def _backend(health: Any) -> dict[str, Any]:
+    return {
+        "kind": health.kind,
+        "url": health.url,
+        "version": health.version,
+        "latency_ms": round(health.latency_ms, 3),
+        "durability": health.durability.value,
+    }
+
+
+def _disabled(session: Session) -> dict[str, Any]:
+    """Return what is known without touching the store."""
+    return {
+        "kind": "status",
+        "enabled": False,
+        "mesh": session.settings.mesh,
+        "local_node": None,
+        "totals": None,
+        "tasks": None,
+        "nodes": [],
+        "backends": [],
+        "recent_tasks": [],
+        "hint": f"enabled is false ({session.settings.sources()['enabled']}); `mesh enable` starts this machine's node",
+    }

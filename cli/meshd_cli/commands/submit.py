@@ -1,0 +1,108 @@
+"""`mesh submit`: give the mesh a task."""
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshd_cli import render
+from meshd_cli.commands.status import listed
+from meshd_cli.completion import priorities, task_types
+from meshd_cli.durations import duration
+from meshd_cli.session import Session, session_of
+
+if TYPE_CHECKING:
+    from meshd.mesh import Mesh
+    from meshd.tasks.service import TaskHandle
+
+
+def register(app: typer.Typer) -> None:
+    app.command("submit")(submit)
+
+
+def submit(  # noqa: PLR0913, PLR0917 - each is an option of the command
+    ctx: typer.Context,
+    type: Annotated[str, typer.Argument(help="Task type, such as text.analyze.", autocompletion=task_types)],
+    payload: Annotated[str | None, typer.Option(help="JSON object, @file, or - for stdin.", metavar="JSON")] = None,
+    arg: Annotated[list[str] | None, typer.Option(help="One argument; repeat it.", metavar="KEY=VALUE")] = None,
+    priority: Annotated[
+        str, typer.Option(help="critical, high, normal, low, background.", autocompletion=priorities)
+    ] = "normal",
+    requires: Annotated[str, typer.Option(help="Capabilities the node must hold: a,b.")] = "",
+    prefer: Annotated[str, typer.Option(help="Node types to prefer: a,b.")] = "",
+    context: Annotated[str | None, typer.Option(help="JSON that travels along, @file or -.", metavar="JSON")] = None,
+    delay: Annotated[timedelta | None, typer.Option(parser=duration, help="Not before this.", metavar="DURATION")] = None,
+    deadline: Annotated[
+        timedelta | None, typer.Option(parser=duration, help="Never start after this.", metavar="DURATION")
+    ] = None,
+    timeout: Annotated[
+        timedelta | None, typer.Option(parser=duration, help="Longest run of one attempt.", metavar="DURATION")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key is the same task.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False,
+    wait_timeout: Annotated[
+        timedelta | None, typer.Option(parser=duration, help="Longest wait with --wait.", metavar="DURATION")
+    ] = None,
+    unserved: Annotated[
+        str, typer.Option(help="When no node could run it: refuse, or wait for one.", metavar="refuse|wait")
+    ] = "refuse",
+) -> None:
+    """Submit a task. Prints its id, or with --wait its result.
+
+    \b
+    Examples:
+      mesh submit text.analyze --arg text="Not bad at all." --priority high --wait
+      mesh submit report.build --payload @job.json --key nightly-7 --delay 10m --unserved wait
+    """
+    from meshd_cli.payloads import arguments, read_json  # noqa: PLC0415
+
+    session = session_of(ctx)
+    values = arguments(payload, arg or [])
+    surroundings = None if context is None else read_json(context, what="context")
+
+    async def work(mesh: "Mesh") -> None:
+        handle = await mesh.tasks.submit(
+            type,
+            values,
+            priority=priority,
+            requires=listed(requires),
+            preferred_types=listed(prefer),
+            context=surroundings,
+            delay=delay,
+            deadline=deadline,
+            timeout=timeout,
+            idempotency_key=key,
+            unserved=unserved,
+        )
+        await _answer(session, handle, wait=wait, timeout=wait_timeout)
+
+    session.run(work)
+
+
+async def _answer(session: Session, handle: "TaskHandle", *, wait: bool, timeout: timedelta | None) -> None:
+    """Print the receipt, and after the end the result if asked to wait."""
+    document = _receipt(handle)
+    if wait:
+        render.note(f"{'submitted' if document['created'] else 'known'} as {handle.id}; waiting for its end")
+        document["result"] = await handle.result(timeout=timeout)
+    if session.json:
+        render.show(session, document, lambda _: ())
+    elif wait:
+        render.line(json.dumps(document["result"], ensure_ascii=False, indent=2))
+    else:
+        render.line(handle.id)
+        render.hint(f"`mesh tasks wait {handle.id}` prints its result")
+
+
+def _receipt(handle: "TaskHandle") -> dict[str, Any]:
+    receipt = handle.receipt
+    if receipt is None:
+        return {"kind": "receipt", "id": handle.id, "created": True}
+    return {
+        "kind": "receipt",
+        "id": receipt.task_id,
+        "created": receipt.created,
+        "state": receipt.state.value,
+        "durability": receipt.durability.value,
+    }

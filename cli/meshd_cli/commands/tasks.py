@@ -1,0 +1,142 @@
+"""`mesh tasks`: look at tasks and steer them."""
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from meshd_cli import render
+from meshd_cli.commands.status import listed
+from meshd_cli.completion import node_ids, task_ids, task_states, task_types
+from meshd_cli.durations import duration
+from meshd_cli.session import session_of
+from meshd_cli.watching import Watch, show
+
+if TYPE_CHECKING:
+    from meshd.mesh import Mesh
+
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="Task id.", autocompletion=task_ids)]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Look at tasks and steer them.")
+    group.command("list")(list_tasks)
+    group.command("show")(show_task)
+    group.command("wait")(wait)
+    group.command("cancel")(cancel)
+    group.command("redrive")(redrive)
+    app.add_typer(group, name="tasks")
+
+
+def list_tasks(
+    ctx: typer.Context,
+    state: Annotated[str, typer.Option(help="Only these states: ready,running.", autocompletion=task_states)] = "",
+    type: Annotated[str, typer.Option(help="Only this task type.", autocompletion=task_types)] = "",
+    node: Annotated[str, typer.Option(help="Only tasks of this node.", autocompletion=node_ids)] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most tasks to show.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Continue a listing.")] = None,
+    watch: Watch = False,
+) -> None:
+    """List tasks, newest first.
+
+    \b
+    Examples:
+      mesh tasks list --state ready,running --watch
+      mesh tasks list --state dead --json | jq -r '.tasks[].id'
+    """
+
+    async def read(mesh: "Mesh") -> dict[str, Any]:
+        from meshd_cli.documents import task_summary  # noqa: PLC0415
+
+        page = await mesh.tasks.list(states=_states(state), type=type, node_id=node, limit=limit, cursor=cursor)
+        return {"kind": "tasks", "tasks": [task_summary(task) for task in page.tasks], "cursor": page.cursor}
+
+    show(ctx, read, "tasks.listing", watch=watch)
+
+
+def show_task(ctx: typer.Context, id: TaskId, watch: Watch = False) -> None:
+    """Show one task: its state and how it came to it, payload, result, every error.
+
+    \b
+    Examples:
+      mesh tasks show 01JD0000000000000000000000
+      mesh tasks show 01JD0000000000000000000000 --json | jq .task.result
+    """
+
+    async def read(mesh: "Mesh") -> dict[str, Any]:
+        return _document(await mesh.tasks.get(id))
+
+    show(ctx, read, "tasks.one", watch=watch)
+
+
+def wait(
+    ctx: typer.Context,
+    id: TaskId,
+    timeout: Annotated[
+        timedelta | None, typer.Option(parser=duration, help="Longest wait.", metavar="DURATION")
+    ] = None,
+) -> None:
+    """Wait for a task to end and print its result.
+
+    \b
+    Examples:
+      mesh tasks wait 01JD0000000000000000000000
+      mesh tasks wait 01JD0000000000000000000000 --timeout 30s --json
+    """
+    session = session_of(ctx)
+
+    async def work(mesh: "Mesh") -> None:
+        result = await mesh.tasks.handle(id).result(timeout=timeout)
+        if session.json:
+            render.show(session, {"kind": "result", "id": id, "result": result}, lambda _: ())
+        else:
+            render.line(json.dumps(result, ensure_ascii=False, indent=2))
+
+    session.run(work)
+
+
+def cancel(ctx: typer.Context, id: TaskId, reason: Annotated[str, typer.Option(help="Why.")] = "") -> None:
+    """Cancel a task that has not started, or ask a running one to stop.
+
+    \b
+    Examples:
+      mesh tasks cancel 01JD0000000000000000000000
+      mesh tasks cancel 01JD0000000000000000000000 --reason "wrong file"
+    """
+
+    async def read(mesh: "Mesh") -> dict[str, Any]:
+        return _document(await mesh.tasks.cancel(id, reason=reason))
+
+    show(ctx, read, "tasks.one")
+
+
+def redrive(ctx: typer.Context, id: TaskId) -> None:
+    """Run a dead, cancelled or expired task again, with its errors kept.
+
+    \b
+    Examples:
+      mesh tasks redrive 01JD0000000000000000000000
+      mesh tasks list --state dead --json | jq -r '.tasks[].id' | xargs -n1 mesh tasks redrive
+    """
+
+    async def read(mesh: "Mesh") -> dict[str, Any]:
+        return _document(await mesh.tasks.redrive(id))
+
+    show(ctx, read, "tasks.one")
+
+
+def _document(task: Any) -> dict[str, Any]:
+    from meshd_cli.documents import task_document  # noqa: PLC0415
+
+    return {"kind": "task", "task": task_document(task)}
+
+
+def _states(text: str) -> list[Any]:
+    from meshd.errors import InvalidArgumentError  # noqa: PLC0415
+    from meshd.tasks.model import TaskState  # noqa: PLC0415
+
+    try:
+        return [TaskState(name) for name in listed(text)]
+    except ValueError as exc:
+        raise InvalidArgumentError(f"{exc}: use {', '.join(TaskState)}") from exc

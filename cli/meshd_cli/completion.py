@@ -1,0 +1,72 @@
+"""What the shell offers after TAB: names that are really there, if the mesh answers at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meshd.mesh import Mesh
+
+PATIENCE_SECONDS = 0.8
+
+
+def node_ids(incomplete: str) -> list[str]:
+    """Return ids of live nodes."""
+
+    async def ids(mesh: "Mesh") -> list[str]:
+        return [node.id for node in await mesh.nodes.list()]
+
+    return _ask(ids, incomplete)
+
+
+def task_ids(incomplete: str) -> list[str]:
+    """Return ids of the newest tasks."""
+
+    async def ids(mesh: "Mesh") -> list[str]:
+        return [task.id for task in (await mesh.tasks.list(limit=30)).tasks]
+
+    return _ask(ids, incomplete)
+
+
+def task_types(incomplete: str) -> list[str]:
+    """Return the types some live node has a handler for."""
+
+    async def types(mesh: "Mesh") -> list[str]:
+        return sorted({kind for node in await mesh.nodes.list() for kind in node.profile.task_types})
+
+    return _ask(types, incomplete)
+
+
+def node_types(incomplete: str) -> list[str]:
+    """Return the node types meshd ships."""
+    from meshd.nodes.model import NodeType  # noqa: PLC0415
+
+    return [kind.value for kind in NodeType if kind.value.startswith(incomplete)]
+
+
+def task_states(incomplete: str) -> list[str]:
+    """Return the states a task can be in."""
+    from meshd.tasks.model import TaskState  # noqa: PLC0415
+
+    return [state.value for state in TaskState if state.value.startswith(incomplete)]
+
+
+def priorities(incomplete: str) -> list[str]:
+    """Return the priorities."""
+    from meshd.tasks.model import Priority  # noqa: PLC0415
+
+    return [priority.value for priority in Priority if priority.value.startswith(incomplete)]
+
+
+def _ask(question: "Callable[[Mesh], Awaitable[list[str]]]", incomplete: str) -> list[str]:
+    from meshd.errors import MeshError  # noqa: PLC0415
+    from meshd.mesh import Mesh  # noqa: PLC0415
+
+    async def answer() -> list[str]:
+        async with asyncio.timeout(PATIENCE_SECONDS), Mesh() as mesh:
+            return await question(mesh)
+
+    try:
+        return [name for name in asyncio.run(answer()) if name.startswith(incomplete)]
+    except (MeshError, TimeoutError):
+        return []

@@ -1,0 +1,22 @@
+"""What to do next, by the code of an error."""
+
+HINTS = {
+    "configuration": "config.yaml of the project lists every setting; `mesh config show --sources` says which are in effect",
+    "unknown_setting": "config.yaml of the project lists every setting; correct the name or remove it",
+    "invalid_payload": "--payload '{\"text\": \"…\"}', --payload @file.json, or --arg text=…",
+    "no_candidate": "`mesh agents` shows who holds what; `--unserved wait` queues the task until such a node joins",
+    "not_found": "`mesh nodes list` and `mesh tasks list` show what is there",
+    "already_exists": "use another name, or read what is there first",
+    "invalid_transition": "`mesh tasks show ID` tells its state and how it came to it",
+    "store_unreachable": "is it running, and is the url right? `mesh doctor` checks each step",
+    "store_read_only": "give this user write access to the file and its folder, or use another --url",
+    "corrupt_data": "nothing was changed; move the file away to start anew, or name another store with --url",
+    "backpressure": "wait and submit again",
+    "deadline": "it goes on; `mesh tasks wait ID` waits for it",
+    "task_not_completed": "`mesh tasks show ID` has every error; `mesh tasks redrive ID` runs it again",
+}
+
+
+def hint_for(code: str) -> str:
+    """Return the next step after an error with this code; empty when there is none to name."""
+    return HINTS.get(code, "")

@@ -1,0 +1,60 @@
+"""The arguments of a task as a command line gives them: JSON text, a file, stdin, or one by one."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from meshd import codec
+from meshd.errors import InvalidArgumentError, InvalidPayloadError
+
+
+def read_json(text: str, *, what: str) -> Any:
+    """Return the value of JSON `text`, of the file `@path`, or of stdin for `-`.
+
+    Raises:
+        InvalidPayloadError: it is not JSON.
+        InvalidArgumentError: the file cannot be read.
+    """
+    return codec.parse_json(_text(text, what), what=what)
+
+
+def arguments(payload: str | None, pairs: Sequence[str]) -> dict[str, Any]:
+    """Return the handler's arguments: a JSON object, with `key=value` pairs on top.
+
+    A value that is JSON is taken as such (`3`, `true`, `[1]`), anything else as text.
+
+    Raises:
+        InvalidPayloadError: the payload is not a JSON object.
+        InvalidArgumentError: a pair has no `=`, or names what the payload has.
+    """
+    given = {} if payload is None else read_json(payload, what="payload")
+    if not isinstance(given, dict):
+        raise InvalidPayloadError("payload is not a JSON object: it holds the handler's arguments by name")
+    values: dict[str, Any] = {**given}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise InvalidArgumentError(f"argument {pair!r} is not key=value")
+        if key in values:
+            raise InvalidArgumentError(f"argument {key!r} is given twice")
+        values[key] = _value(value)
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        return codec.parse_json(text)
+    except InvalidPayloadError:
+        return text
+
+
+def _text(text: str, what: str) -> str | bytes:
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as exc:
+        raise InvalidArgumentError(f"{what} file {text[1:]}: {exc.strerror}") from exc

@@ -1,0 +1,73 @@
+"""How nodes and their agents look."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from meshd_cli.views.parts import age, heading, item, load, names, plain, table, word
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from meshd_cli.render import Document
+
+
+def listing(document: "Document") -> "Iterator[RenderableType]":
+    """Yield one line per node."""
+    rows = [
+        (
+            node["id"],
+            node["type"],
+            word(node["status"]),
+            load(node),
+            f"{node['host']}:{node['port']}",
+            age(node["heartbeat_age_seconds"]),
+        )
+        for node in document["nodes"]
+    ]
+    yield table(("NODE", "TYPE", "STATUS", "LOAD", "HOST", ">HEARTBEAT"), rows)
+
+
+def agents(document: "Document") -> "Iterator[RenderableType]":
+    """Yield every node with its agents, then the sums."""
+    yield heading("Mesh Agents Overview")
+    yield plain("=" * 60)
+    for node in document["nodes"]:
+        local = " (this machine)" if node["id"] == document["local_node"] else ""
+        yield heading(f"Node {node['id']}{local}:")
+        yield from details(node)
+        yield plain("")
+    totals = document["totals"]
+    yield plain(
+        f"{totals['nodes']} nodes, {totals['active_nodes']} active, {totals['agents']} agents, "
+        f"{totals['open_tasks']} of {totals['capacity']} slots taken"
+    )
+
+
+def one(document: "Document") -> "Iterator[RenderableType]":
+    """Yield everything about one node."""
+    node = document["node"]
+    yield heading(f"Node {node['id']}")
+    yield from details(node)
+    yield item("Joined", f"{node['joined_at']} (incarnation {node['incarnation']}, pid {node['pid']})")
+    yield item("Task types", names(node["task_types"]))
+
+
+def details(node: Mapping[str, Any]) -> "Iterator[RenderableType]":
+    """Yield the fields of one node."""
+    yield item("ID", node["id"])
+    yield item("Type", node["type"])
+    draining = " (draining)" if node["draining"] else ""
+    yield item("Status", word(node["status"], upper=True).append(draining))
+    yield item("Host", f"{node['host']}:{node['port']}")
+    yield item("Load", load(node))
+    yield item("Memory", f"{node['memory_mb']:.1f}MB")
+    yield item("CPU", f"{node['cpu_percent']:.1f}%")
+    yield item("Avg Response", f"{node['average_response_ms']:.1f}ms")
+    yield item("Tasks Done", node["tasks_completed"])
+    yield item("Error Rate", f"{node['error_rate']:.1%}")
+    yield item("Capabilities", names(node["capabilities"]))
+    yield item("Specializations", names(node["specializations"]))
+    yield item("Last Heartbeat", word(node["band"]).append(f", {age(node['heartbeat_age_seconds'])} ago"))
+    for agent in node["agents"]:
+        role = f" ({agent['role']})" if agent["role"] else ""
+        yield item("Agent", f"{agent['name']}{role} [{names(agent['capabilities'])}] {agent['id']}")

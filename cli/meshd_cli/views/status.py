@@ -1,0 +1,84 @@
+"""How `mesh status` looks."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from meshd_cli.views.parts import heading, item, load, plain, quiet, word
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+COMMANDS = "mesh enable · mesh disable · mesh agents · mesh submit TYPE · mesh tasks list · mesh sync · mesh doctor"
+
+
+def status(document: Mapping[str, Any]) -> "Iterator[RenderableType]":
+    """Yield every section of the status."""
+    yield heading("Agent Mesh Status: ").append_text(word("enabled" if document["enabled"] else "disabled", upper=True))
+    yield plain("=" * 50)
+    yield from _local(document)
+    if document["totals"] is not None:
+        yield from _totals(document)
+        yield from _nodes(document["nodes"])
+        yield from _backends(document["backends"])
+        yield from _recent(document["recent_tasks"])
+    yield plain("")
+    yield item("Commands", COMMANDS, indent=0)
+    if document["hint"]:
+        yield quiet(f"Next: {document['hint']}")
+
+
+def _local(document: Mapping[str, Any]) -> "Iterator[RenderableType]":
+    node = document["local_node"]
+    yield heading("Local Node:")
+    if node is None:
+        yield plain("  none: this machine has no node in the mesh")
+        return
+    yield item("Node ID", node["id"])
+    yield item("Type", node["type"])
+    yield item("Status", word(node["status"], upper=True))
+    yield item("Protocol", node["protocol"])
+    yield item("Load", load(node))
+
+
+def _totals(document: Mapping[str, Any]) -> "Iterator[RenderableType]":
+    totals = document["totals"]
+    yield plain("")
+    yield heading("Mesh Statistics:")
+    yield item("Mesh", document["mesh"])
+    yield item("Total Nodes", totals["nodes"])
+    yield item("Active Nodes", totals["active_nodes"])
+    yield item("Pending Tasks", totals["pending"])
+    yield item("Running Tasks", totals["running"])
+    yield item("Completed Tasks", totals["completed"])
+    for state in ("dead", "cancelled", "expired"):
+        if document["tasks"][state]:
+            yield item(f"{state.capitalize()} Tasks", document["tasks"][state])
+    yield item("Memory Sync Items", "not available yet")
+
+
+def _nodes(nodes: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":
+    yield plain("")
+    yield heading(f"Known Nodes ({len(nodes)}):")
+    if not nodes:
+        yield plain("  none")
+    for node in nodes:
+        line = plain("  ").append_text(word(node["status"])).append(f" {node['id']} ({node['type']})")
+        yield line.append(f" - Load: {load(node)}")
+
+
+def _backends(backends: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":
+    yield plain("")
+    yield heading("Backends:")
+    for backend in backends:
+        line = item(backend["kind"], word("ok"))
+        yield line.append(f" · {backend['latency_ms']:.2f} ms · durability {backend['durability']} · {backend['url']}")
+
+
+def _recent(tasks: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":
+    yield plain("")
+    yield heading("Recent Tasks:")
+    if not tasks:
+        yield plain("  none yet")
+    for task in tasks:
+        line = plain(f"  {task['id']} ").append_text(word(task["state"]))
+        yield line.append(f" {task['type']} ({task['priority']})" + (f" on {task['node']}" if task["node"] else ""))

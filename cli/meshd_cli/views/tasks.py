@@ -1,0 +1,59 @@
+"""How tasks look."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from meshd_cli.views.parts import heading, item, names, plain, quiet, table, word
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from meshd_cli.render import Document
+
+SHOWN = 4_000
+"""Longest value shown in full; `--json` always has all of it."""
+
+
+def listing(document: "Document") -> "Iterator[RenderableType]":
+    """Yield one line per task, newest first."""
+    rows = [
+        (task["id"], task["type"], word(task["state"]), task["priority"], task["node"], task["created_at"])
+        for task in document["tasks"]
+    ]
+    yield table(("TASK", "TYPE", "STATE", "PRIORITY", "NODE", "CREATED"), rows)
+    if document["cursor"]:
+        yield quiet(f"more: --cursor {document['cursor']}")
+
+
+def one(document: "Document") -> "Iterator[RenderableType]":
+    """Yield everything about one task."""
+    task = document["task"]
+    yield heading(f"Task {task['id']}")
+    yield item("Type", task["type"])
+    yield item("State", word(task["state"], upper=True).append(f": {task['reason']}" if task["reason"] else ""))
+    yield item("Priority", task["priority"])
+    yield item("Requires", names(task["requires"]))
+    yield item("Node", task["node"] or "-")
+    yield item(
+        "Attempt", f"{task['attempt']} ({task['failures']} failures, {task['crashes']} crashes, {task['claims']} claims)"
+    )
+    yield item("Created", f"{task['created_at']} by {task['created_by'] or '-'}")
+    yield item("Started", task["started_at"] or "-")
+    yield item("Finished", task["finished_at"] or "-")
+    if task["progress"] is not None:
+        yield item("Progress", f"{task['progress']:.0%} {task['note']}")
+    yield item("Payload", _value(task["payload"]))
+    if task["context"] is not None:
+        yield item("Context", _value(task["context"]))
+    if task["state"] == "completed":
+        yield item("Result", _value(task["result"]))
+    for error in task["errors"]:
+        yield item(f"Attempt {error['attempt']}", f"{error['kind']} on {error['node']}: {error['message']}")
+        if error["detail"]:
+            yield plain("    " + error["detail"].rstrip().replace("\n", "\n    "))
+
+
+def _value(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters; --json shows all)"

@@ -1,0 +1,36 @@
+# The front door for commands: `just` lists them.
+
+_list:
+    @just --list
+
+# Make .venv and find redis-server
+setup:
+    bash -c 'source scripts/lib.sh; ensure_dev_env; ensure_redis'
+
+# Run the tests; --all adds the slow and the destructive ones
+test *arguments:
+    ./scripts/test {{arguments}}
+
+# Check form and import walls; --fix repairs
+lint *arguments:
+    ./scripts/lint {{arguments}}
+
+# Check types with strict pyright and strict mypy
+types:
+    ./scripts/types
+
+# Run what CI runs
+ci:
+    ./.ci/run
+
+# Watch a mesh at work
+demo *arguments:
+    ./scripts/demo {{arguments}}
+
+# Measure: `just bench tasks --json`
+bench name *arguments:
+    ./scripts/bench {{name}} {{arguments}}
+
+# Run docker-compose.yml with podman, cut a node off, watch it return
+containers:
+    ./scripts/containers

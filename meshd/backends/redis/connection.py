@@ -1,0 +1,191 @@
+"""The way to one Redis: a pool for calls, single connections for waiting, and the one place that translates errors."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
+from typing import Any
+
+import redis.asyncio as driver
+import redis.exceptions as broken
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from meshd.backends import redact
+from meshd.backends.port import BackendOptions
+from meshd.backends.redis import scripts
+from meshd.backends.redis.keys import Keys
+from meshd.errors import (
+    BackpressureError,
+    ConfigurationError,
+    CorruptDataError,
+    MeshError,
+    StoreReadOnlyError,
+    StoreUnreachableError,
+    UnavailableError,
+)
+
+FIRST_DELAY_S = 0.02
+MAX_DELAY_S = 1.0
+
+_BY_WORD: dict[str, type[MeshError]] = {
+    "READONLY": StoreReadOnlyError,
+    "MISCONF": StoreReadOnlyError,
+    "OOM": BackpressureError,
+    "LOADING": UnavailableError,
+    "BUSY": UnavailableError,
+    "TRYAGAIN": UnavailableError,
+    "CLUSTERDOWN": UnavailableError,
+    "MASTERDOWN": UnavailableError,
+    "NOREPLICAS": UnavailableError,
+    "NOAUTH": ConfigurationError,
+    "WRONGPASS": ConfigurationError,
+    "NOPERM": ConfigurationError,
+    "WRONGTYPE": CorruptDataError,
+}
+
+_BY_TYPE: tuple[tuple[type[Exception], type[MeshError]], ...] = (
+    (broken.AuthenticationError, ConfigurationError),
+    (broken.NoPermissionError, ConfigurationError),
+    (broken.ReadOnlyError, StoreReadOnlyError),
+    (broken.OutOfMemoryError, BackpressureError),
+    (broken.BusyLoadingError, UnavailableError),
+    (broken.ClusterDownError, UnavailableError),
+    (broken.TryAgainError, UnavailableError),
+    (broken.MasterDownError, UnavailableError),
+    (broken.ConnectionError, StoreUnreachableError),
+    (broken.TimeoutError, StoreUnreachableError),
+)
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Raise the driver's exceptions as ours."""
+    try:
+        yield
+    except (broken.RedisError, OSError) as exc:
+        raise _kind(exc)(f"redis at {url}: {str(exc) or type(exc).__name__}") from exc
+
+
+def _kind(exc: Exception) -> type[MeshError]:
+    if isinstance(exc, OSError):
+        return StoreUnreachableError
+    for theirs, ours in _BY_TYPE:
+        if isinstance(exc, theirs):
+            return ours
+    return _BY_WORD.get(str(exc).partition(" ")[0], CorruptDataError)
+
+
+class Connection:
+    """One mesh's connections to one Redis. Calls end within the timeout, one way or the other."""
+
+    def __init__(self, url: str, options: BackendOptions) -> None:
+        self.url = redact(url)
+        self.options = options
+        self.keys = Keys(options.mesh)
+        self._timeout_s = options.timeout_ms / 1000
+        self._closed = False
+        self._waiting: set[AbstractConnection] = set()
+        self._flag_scripts = False
+        self._pool = _pool(url, options, self._timeout_s)
+        self._client = driver.Redis.from_pool(self._pool)
+
+    async def open(self) -> None:
+        """Check that a Redis answers, and learn which kind."""
+        info = await self.info("server")
+        self._flag_scripts = int(str(info["redis_version"]).partition(".")[0]) >= 7
+
+    def now(self) -> str:
+        """Return the clock argument of a script: empty means the server's clock."""
+        return "" if self.options.clock is None else str(self.options.clock())
+
+    async def run(self, name: str, *, key: str, args: Sequence[str | bytes | int], retry: bool = True) -> Any:
+        """Run a script on the partition of `key`, its clock argument first.
+
+        With `retry`, a broken connection is tried again until the timeout: for scripts that may run twice.
+        """
+        script = scripts.load(name)
+        if self._flag_scripts:
+            script = script.flagged()
+        command = ("EVALSHA", script.sha, 1, key, self.now(), *args)
+        try:
+            return await self._call(*command, retry=retry)
+        except broken.NoScriptError:
+            with translated(self.url):
+                return await self._call("EVAL", script.text, *command[2:], retry=retry)
+
+    async def command(self, *command: str | bytes | int, retry: bool = True) -> Any:
+        """Run one plain command."""
+        return await self._call(*command, retry=retry)
+
+    async def pipeline(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
+        """Run commands that may be repeated, in one round trip."""
+        with translated(self.url):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)  # pyright: ignore[reportUnknownMemberType, reportUnusedCoroutine]
+                return await pipe.execute()
+
+    async def info(self, section: str) -> dict[str, Any]:
+        """Return one section of what the server says about itself."""
+        return await self._call("INFO", section, retry=True)
+
+    @asynccontextmanager
+    async def waiting(self) -> AsyncIterator[AbstractConnection]:
+        """Lend a connection of its own for a call that waits; it is closed afterwards."""
+        self._check_open()
+        connection = self._pool.make_connection()
+        self._waiting.add(connection)
+        try:
+            with translated(self.url):
+                await connection.connect()
+                yield connection
+        finally:
+            self._waiting.discard(connection)
+            await connection.disconnect(nowait=True)
+
+    async def aclose(self) -> None:
+        """Close every connection, those lent out too."""
+        self._closed = True
+        for connection in list(self._waiting):
+            await connection.disconnect(nowait=True)
+        await self._client.aclose()
+        await self._pool.disconnect()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnreachableError(f"redis at {self.url}: this backend is closed")
+
+    async def _call(self, *command: str | bytes | int, retry: bool) -> Any:
+        self._check_open()
+        give_up = monotonic() + self._timeout_s
+        delay = FIRST_DELAY_S
+        with translated(self.url):
+            while True:
+                try:
+                    return await self._client.execute_command(*command)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+                except (broken.ConnectionError, broken.TimeoutError, OSError) as exc:
+                    pause = delay * random.uniform(0.5, 1.0)
+                    if not retry or isinstance(exc, broken.AuthenticationError) or monotonic() + pause >= give_up:
+                        raise
+                await asyncio.sleep(pause)
+                delay = min(delay * 2, MAX_DELAY_S)
+
+
+def _pool(url: str, options: BackendOptions, timeout_s: float) -> driver.BlockingConnectionPool:
+    try:
+        return driver.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
+            url,
+            max_connections=options.pool_size,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            decode_responses=False,
+        )
+    except ValueError as exc:
+        raise ConfigurationError(f"store url {redact(url)!r} is not understood: {exc}") from exc

@@ -1,0 +1,42 @@
+-- clock: one partition's time, fencing tokens and event numbers. KEYS[1] is its hash, ARGV[1] the test clock or ''.
+local clock_key = KEYS[1]
+local prefix = string.sub(clock_key, 1, -6)
+
+-- Every digit of an integer: plain `..` keeps only 14 of them, a token has 16.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- Time never runs backwards: the largest time seen is kept, and a smaller one is replaced by it.
+local function read_clock(given)
+  local kept = redis.call('HMGET', clock_key, 'now', 'fence', 'shift', 'seq', 'events')
+  local us
+  if given == '' then
+    local time = redis.call('TIME')
+    us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  else
+    us = tonumber(given) * 1000
+  end
+  local now = math.max(math.floor(us / 1000), tonumber(kept[1] or 0))
+  return {
+    now = now,
+    us = math.max(us, now * 1000),
+    fence = tonumber(kept[2] or 0),
+    shift = tonumber(kept[3] or 0),
+    seq = tonumber(kept[4] or 0),
+    events = tonumber(kept[5] or 0),
+  }
+end
+
+local clock = read_clock(ARGV[1])
+local now = clock.now
+
+-- The next fencing token: above every token before, also if the store lost its newest writes.
+local function next_token(floor)
+  clock.fence = math.max(clock.fence + 1, clock.us, floor + 1)
+  return clock.fence
+end
+
+local function save_clock()
+  redis.call('HSET', clock_key, 'now', now, 'fence', clock.fence, 'seq', clock.seq, 'events', clock.events)
+end

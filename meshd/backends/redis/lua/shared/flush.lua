@@ -1,0 +1,105 @@
+-- flush: write what the steps decided. First the last reads (new routes, waiting claimers), then only writes.
+-- #include "routes"
+local function variadic(command, key, members)
+  if #members > 0 then
+    redis.call(command, key, unpack(members))
+  end
+end
+
+local function each(command, kind, buckets)
+  for name, members in pairs(buckets) do
+    redis.call(command, prefix .. kind .. name, unpack(members))
+  end
+end
+
+local function append_fresh(queue, list)
+  local stream = prefix .. 'q:' .. queue
+  if not streams[queue] then
+    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+  end
+  for _, record in ipairs(list) do
+    clock.seq = clock.seq + 1
+    local entry = redis.pcall('XADD', stream, whole(record.v) .. '-' .. whole(clock.seq), 't', record.id)
+    if type(entry) == 'table' then
+      redis.call('ZADD', prefix .. 'front:' .. queue, record.v, record.id)
+      entry = ''
+    end
+    set(record, 'se', entry)
+  end
+end
+
+local function write_records()
+  for queue, list in pairs(fresh) do
+    append_fresh(queue, list)
+  end
+  for _, record in ipairs(touched) do
+    redis.call('HSET', task_key(record.id), unpack(record.changes))
+  end
+  for _, retention in ipairs(retentions) do
+    redis.call('PEXPIRE', task_key(retention.record.id), retention.ttl)
+    if retention.record.i ~= '' then
+      redis.call('PEXPIRE', prefix .. 'idem:' .. retention.record.i, retention.ttl)
+    end
+  end
+  for _, record in ipairs(revived) do
+    redis.call('PERSIST', task_key(record.id))
+    if record.i ~= '' then
+      redis.call('PERSIST', prefix .. 'idem:' .. record.i)
+    end
+  end
+end
+
+-- Additions go before removals: within one call a task may enter an index and leave it again, never the reverse.
+local function write_indexes()
+  variadic('ZADD', prefix .. 'lease', leases)
+  variadic('ZADD', prefix .. 'sched', due)
+  variadic('ZADD', prefix .. 'dl', deadlines)
+  each('SADD', 'held:', held)
+  each('ZADD', 'front:', fronts)
+  each('ZADD', 'ended:', ended)
+  variadic('ZREM', prefix .. 'lease', unleased)
+  variadic('ZREM', prefix .. 'sched', undue)
+  variadic('ZREM', prefix .. 'dl', undeadlined)
+  each('SREM', 'held:', unheld)
+  each('ZREM', 'front:', unfronted)
+  each('ZREM', 'ended:', unended)
+  for queue, entries in pairs(acked) do
+    redis.call('XACK', prefix .. 'q:' .. queue, GROUP, unpack(entries))
+    redis.call('XDEL', prefix .. 'q:' .. queue, unpack(entries))
+  end
+  for state, change in pairs(counted) do
+    if change ~= 0 then
+      redis.call('HINCRBY', prefix .. 'counts', state, change)
+    end
+  end
+end
+
+local function write_log()
+  if #lines == 0 then
+    return
+  end
+  clock.events = clock.events + #lines
+  local oldest = math.max(clock.events - LOG_CAPACITY, 0)
+  redis.call('XADD', prefix .. 'ev:tasks', 'MINID', '~', whole(oldest), whole(clock.events) .. '-0',
+    'at', now, 't', table.concat(lines, '\n'))
+end
+
+local function publish_ends()
+  local channel = string.match(prefix, '^(mesh:{.*):[^:]*}:$') .. '}:hint:'
+  for topic, hints in pairs(told) do
+    redis.call('PUBLISH', channel .. topic, cjson.encode(hints))
+  end
+end
+
+local function flush()
+  plan_wakes()
+  if #touched == 0 and #lines == 0 and #undue + #unleased + #undeadlined == 0 and not (next(acked) or next(unheld)) then
+    return
+  end
+  write_records()
+  write_indexes()
+  write_wakes()
+  write_log()
+  publish_ends()
+  save_clock()
+end

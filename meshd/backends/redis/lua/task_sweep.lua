@@ -1,0 +1,106 @@
+-- task_sweep: do what time makes due: promote, reclaim lapsed holds, expire, forget.
+--
+-- KEYS[1]  hash  mesh:{ns:p0}:clock     time, tokens and event numbers; the keys of the tasks have the same prefix
+-- ARGV[1]  now, ms ('' = server clock)
+-- ARGV[2]  most tasks of each kind
+-- ARGV[3]  sweep interval, ms
+--
+-- Returns  {'ok', promoted, reclaimed, buried, expired, 'graced' | 'steady', 'more' | 'all'}
+-- Cost     O(limit · log N)
+-- #include "tasks"
+local limit, interval = tonumber(ARGV[2]), tonumber(ARGV[3])
+local tick = tonumber(redis.call('HGET', clock_key, 'tick') or now)
+local gap = now - tick
+local is_graced = gap > math.max(2 * interval, 1000)
+if is_graced and redis.call('ZCARD', prefix .. 'lease') > 0 then
+  clock.shift = clock.shift + gap
+end
+local has_more = false
+
+local function due_in(index, till)
+  local ids = redis.call('ZRANGEBYSCORE', prefix .. index, '-inf', till, 'LIMIT', 0, limit)
+  has_more = has_more or #ids >= limit
+  return ids
+end
+
+local function promote(ids)
+  local promoted = 0
+  for _, id in ipairs(ids) do
+    local record = load(id, GUARD_FIELDS)
+    if record and record.s == 'scheduled' then
+      withdraw(record)
+      queue_in_front(record)
+      log('promoted', record)
+      promoted = promoted + 1
+    else
+      undue[#undue + 1] = id
+    end
+  end
+  return promoted
+end
+
+local function take_lapsed(ids)
+  local reclaimed, buried = 0, 0
+  for _, id in ipairs(ids) do
+    local record = load(id, GUARD_FIELDS)
+    if record and (record.s == 'claimed' or record.s == 'running') then
+      reclaim(record)
+      if record.s == 'dead' then
+        buried = buried + 1
+      else
+        reclaimed = reclaimed + 1
+      end
+    else
+      unleased[#unleased + 1] = id
+    end
+  end
+  return reclaimed, buried
+end
+
+local function expire_overdue(ids)
+  local expired = 0
+  for _, id in ipairs(ids) do
+    local record = load(id, GUARD_FIELDS)
+    if record and not TERMINAL[record.s] and is_overdue(record) then
+      expire(record)
+      expired = expired + 1
+    else
+      undeadlined[#undeadlined + 1] = id
+    end
+  end
+  return expired
+end
+
+-- Records past their retention: usually gone by their TTL, so only index entries and leftovers remain.
+local function plan_forgetting()
+  local plan = {}
+  for state in pairs(TERMINAL) do
+    local ids = due_in('ended:' .. state, now)
+    local gone = {}
+    for _, id in ipairs(ids) do
+      gone[#gone + 1] = task_key(id)
+      local idempotency = redis.call('HGET', task_key(id), 'i')
+      if idempotency and redis.call('GET', prefix .. 'idem:' .. idempotency) == id then
+        gone[#gone + 1] = prefix .. 'idem:' .. idempotency
+      end
+    end
+    plan[#plan + 1] = {index = prefix .. 'ended:' .. state, ids = ids, keys = gone}
+  end
+  return plan
+end
+
+local forgetting = plan_forgetting()
+local due_ids, lapsed, overdue = due_in('sched', now), due_in('lease', now - clock.shift), due_in('dl', now)
+local promoted = promote(due_ids)
+local reclaimed, buried = take_lapsed(lapsed)
+local expired = expire_overdue(overdue)
+flush()
+for _, step in ipairs(forgetting) do
+  if #step.keys > 0 then
+    redis.call('UNLINK', unpack(step.keys))
+  end
+  variadic('ZREM', step.index, step.ids)
+  variadic('ZREM', prefix .. 'ids', step.ids)
+end
+redis.call('HSET', clock_key, 'now', now, 'tick', now, 'shift', clock.shift)
+return {'ok', promoted, reclaimed, buried, expired, is_graced and 'graced' or 'steady', has_more and 'more' or 'all'}

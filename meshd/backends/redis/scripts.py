@@ -1,0 +1,124 @@
+"""Lua scripts as files: loaded once, their shared parts included, called by hash with the text as fallback.
+
+A line `-- #include "name"` stands for `lua/shared/name.lua`, included once per script; `-- #include "constants"` stands
+for the values of `constants()`, so that a number lives in one language only.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from meshd.backends.redis.keys import GROUP
+from meshd.backends.redis.task_codec import GUARD_FIELDS, TASK_FIELDS
+from meshd.events import LOG_CAPACITY
+from meshd.tasks.model import MAX_CLAIMS, Priority, TaskState
+from meshd.tasks.routing import OFFSETS_MS
+from meshd.tasks.store import MAX_BATCH
+
+SLACK_MS = 60_000
+"""A record with a retention is deleted by a sweep; this much later Redis does it alone."""
+PROFILE_TTL_MS = 3_600_000
+"""A claimer's profile is forgotten this long after its last claim."""
+ROUTE_REFRESH_MS = 600_000
+"""How often the use of a route is noted."""
+BELL_MS = 10_000
+"""How long a bell that nobody answers is kept."""
+
+_INCLUDE = re.compile(r'^-- #include "(\w+)"$', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """One script, ready to be sent."""
+
+    name: str
+    text: str
+    sha: str
+    allow_oom: bool
+    """May run when the store's memory is full: it ends or moves work instead of adding some."""
+
+    def flagged(self) -> "Script":
+        """Return the script for Redis 7 and later, where a script says that it may run out of memory."""
+        if not self.allow_oom:
+            return self
+        return _script(self.name, "#!lua flags=allow-oom\n" + self.text, allow_oom=True)
+
+
+_GROWING = frozenset({"task_submit", "record_write", "event_append", "node_join"})
+"""Scripts that add data; with the memory full they are refused and nothing else is."""
+
+
+@cache
+def load(name: str) -> Script:
+    """Return the script `lua/<name>.lua` with its includes in place."""
+    return _script(name, _expand(_read(f"{name}.lua"), set()), allow_oom=name not in _GROWING)
+
+
+def names() -> list[str]:
+    """Return the names of all scripts."""
+    folder = files(__package__) / "lua"
+    return sorted(entry.name.removesuffix(".lua") for entry in folder.iterdir() if entry.name.endswith(".lua"))
+
+
+def source(name: str) -> str:
+    """Return a script's own text, includes not expanded."""
+    return _read(f"{name}.lua")
+
+
+def constants() -> Mapping[str, str]:
+    """Return the Lua literals the scripts share with Python."""
+    priorities = [str(priority) for priority in Priority]
+    terminal = {str(state): True for state in TaskState if state.is_terminal}
+    return {
+        "LOG_CAPACITY": str(LOG_CAPACITY),
+        "MAX_CLAIMS": str(MAX_CLAIMS),
+        "MAX_BATCH": str(MAX_BATCH),
+        "SLACK_MS": str(SLACK_MS),
+        "PROFILE_TTL_MS": str(PROFILE_TTL_MS),
+        "ROUTE_REFRESH_MS": str(ROUTE_REFRESH_MS),
+        "BELL_MS": str(BELL_MS),
+        "GROUP": f"'{GROUP}'",
+        "PRIORITIES": _lua_list(priorities),
+        "OFFSETS": _lua_table({str(priority): str(offset) for priority, offset in OFFSETS_MS.items()}),
+        "TERMINAL": _lua_table(dict.fromkeys(terminal, "true")),
+        "TASK_FIELDS": _lua_list(TASK_FIELDS),
+        "GUARD_FIELDS": _lua_list(GUARD_FIELDS),
+        "PAYLOAD_AT": str(TASK_FIELDS.index("pl") + 1),
+        "CONTEXT_AT": str(TASK_FIELDS.index("cx") + 1),
+        "RESULT_AT": str(TASK_FIELDS.index("res") + 1),
+        "CLAIMS_AT": str(TASK_FIELDS.index("cl") + 1),
+    }
+
+
+def _lua_list(items: "tuple[str, ...] | list[str]") -> str:
+    return "{" + ", ".join(f"'{item}'" for item in items) + "}"
+
+
+def _lua_table(items: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{key} = {value}" for key, value in items.items()) + "}"
+
+
+def _read(path: str) -> str:
+    return (files(__package__) / "lua" / path).read_text(encoding="utf-8")
+
+
+def _expand(text: str, included: set[str]) -> str:
+    def replacement(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in included:
+            return ""
+        included.add(name)
+        if name == "constants":
+            return "\n".join(f"local {constant} = {value}" for constant, value in constants().items())
+        return _expand(_read(f"shared/{name}.lua"), included)
+
+    return _INCLUDE.sub(replacement, text)
+
+
+def _script(name: str, text: str, *, allow_oom: bool) -> Script:
+    # Redis identifies a script by the SHA-1 of its text; nothing here depends on its strength.
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(name=name, text=text, sha=sha, allow_oom=allow_oom)

@@ -1,0 +1,137 @@
+"""Opens a store file: finds it, checks it, creates it when there is none. A damaged file is refused, never replaced."""
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from meshd.backends.port import BackendOptions
+from meshd.backends.sqlite.schema import APPLICATION_ID, CREATE, VERSION
+from meshd.backends.sqlite.translate import translated
+from meshd.clock import system_clock
+from meshd.errors import ConfigurationError, CorruptDataError, StoreUnreachableError
+from meshd.tasks.model import Durability
+
+CHECKED_BYTES = 32 * 1024 * 1024
+"""Files up to this size are read whole by `quick_check` when opened; of larger ones the header and schema are checked,
+and damage elsewhere is found when it is read."""
+
+_RETRY_S = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """What a `sqlite://` URL says."""
+
+    path: Path
+    durability: Durability = Durability.D1
+
+
+def locate(url: str) -> Location:
+    """Return the file and durability `url` names.
+
+    Raises:
+        ConfigurationError: it names no file, or asks for something SQLite does not have.
+    """
+    parts = urlsplit(url)
+    name = unquote(parts.path[1:])
+    if parts.netloc or not name or name == ":memory:":
+        raise ConfigurationError(
+            f"store url {url!r} names no file: use sqlite:///relative.db or sqlite:////absolute/path.db"
+        )
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    synchronous = query.pop("synchronous", "normal").lower()
+    if query or synchronous not in ("normal", "full"):
+        raise ConfigurationError(f"store url {url!r}: the only option is synchronous=normal or synchronous=full")
+    durability = Durability.D2 if synchronous == "full" else Durability.D1
+    return Location(path=Path(name).absolute(), durability=durability)
+
+
+def connect(location: Location, options: BackendOptions) -> tuple[sqlite3.Connection, int]:
+    """Return a checked connection to the file, and the number of the mesh in it; create what is missing.
+
+    Raises:
+        StoreUnreachableError: its folder cannot be made, or it stays locked.
+        StoreReadOnlyError: it cannot be written.
+        CorruptDataError: it is damaged, no SQLite file, or not written by this version of meshd.
+    """
+    try:
+        location.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise StoreUnreachableError(f"store folder {location.path.parent} cannot be made: {exc.strerror}") from exc
+    with translated(location.path):
+        connection = sqlite3.connect(
+            location.path, timeout=options.timeout_ms / 1000, isolation_level=None, cached_statements=512
+        )
+        try:
+            return connection, _prepare(connection, location, options)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _prepare(connection: sqlite3.Connection, location: Location, options: BackendOptions) -> int:
+    _check(connection, location.path)
+    _use_wal(connection, options.timeout_ms)
+    connection.execute(f"PRAGMA synchronous = {'FULL' if location.durability is Durability.D2 else 'NORMAL'}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _header(connection) == (0, 0):
+            _create(connection)
+        mesh = _mesh(connection, options)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return mesh
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that is damaged or somebody else's, before anything is written to it."""
+    header = _header(connection)
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if header != (APPLICATION_ID, VERSION) and (header != (0, 0) or tables):
+        application_id, version = header
+        kind = f"version {version}" if application_id == APPLICATION_ID else "not a meshd store"
+        raise CorruptDataError(f"store {path} is {kind}; this meshd reads version {VERSION}: use another file")
+    if path.stat().st_size <= CHECKED_BYTES:
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise CorruptDataError(f"store {path} is damaged: {verdict}; restore it from a copy")
+
+
+def _header(connection: sqlite3.Connection) -> tuple[int, int]:
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    return application_id, connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _use_wal(connection: sqlite3.Connection, timeout_ms: int) -> None:
+    """Switch the file to write-ahead logging. SQLite does not wait for its lock here, so this does."""
+    give_up_at = time.monotonic() + timeout_ms / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+            time.sleep(_RETRY_S)
+        else:
+            return
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in CREATE.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _mesh(connection: sqlite3.Connection, options: BackendOptions) -> int:
+    now_ms = (options.clock or system_clock)()
+    connection.execute(
+        "INSERT INTO meshes (name, now_ms, tasks_swept_ms, nodes_swept_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (options.mesh, now_ms, now_ms, now_ms),
+    )
+    return int(connection.execute("SELECT id FROM meshes WHERE name = ?", (options.mesh,)).fetchone()[0])

@@ -1,0 +1,270 @@
+"""The pulse: a thread with its own event loop and its own connection that keeps the node alive in the mesh.
+
+A handler that blocks the node's loop therefore never costs it its membership or its leases. The pulse joins, beats,
+renews every lease the node holds, does its share of the upkeep, and leaves. What it learns it hands to the node through
+`PulseListener`, on the node's own loop.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Protocol, cast
+
+from meshd.backends import Backend, BackendOptions, open_backend
+from meshd.errors import MeshError, NotFoundError, UnavailableError
+from meshd.nodes.model import Beat, Membership, NodeProfile, Vitals, node_topic
+from meshd.runtime.holds import Holds
+from meshd.tasks.model import Outcome
+from meshd.tasks.store import MAX_BATCH
+from meshd.upkeep import keep_up
+
+logger = logging.getLogger(__name__)
+
+
+class PulseListener(Protocol):
+    """What the pulse tells the node; called on the node's loop."""
+
+    def joined(self, membership: Membership) -> None:
+        """The node is a member, for the first time or again under a new incarnation."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """The pulse has ended, and the node's membership with it.
+
+        Another process joined under its name, or the store cannot be used.
+        """
+        ...
+
+    def drain_requested(self, requested: bool) -> None: ...
+
+    def lost(self, task_ids: Sequence[str]) -> None:
+        """These tasks are no longer the node's: their handlers must stop, and whatever they return is dropped."""
+        ...
+
+    def cancel_requested(self, task_ids: Sequence[str]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PulseSettings:
+    """Where to beat, and how the node looks at each moment."""
+
+    url: str
+    options: BackendOptions
+    profile: Callable[[], NodeProfile]
+    vitals: Callable[[], Vitals]
+    holds: Holds
+
+
+class Pulse:
+    """Start once, then close once. Closing leaves the mesh."""
+
+    def __init__(self, settings: PulseSettings, listener: PulseListener) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._rng = Random()
+        self._node_loop = asyncio.get_running_loop()
+        self._first_join: asyncio.Future[Membership] = self._node_loop.create_future()
+        self._ended: asyncio.Future[None] = self._node_loop.create_future()
+        self._thread = threading.Thread(target=self._run, name="meshd-pulse", daemon=True)
+        self._pulse_loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._beat_now = False
+        self._renew_now = False
+        self._announce_now = False
+        self._live_nodes = 1
+        self._drain_requested = False
+        self._membership = Membership(node_id="", incarnation=0)
+
+    async def start(self) -> Membership:
+        """Join the mesh and keep beating; return the first membership.
+
+        Raises:
+            MeshError: the store cannot be used; the pulse has ended.
+        """
+        self._thread.start()
+        return await asyncio.shield(self._first_join)
+
+    async def aclose(self) -> None:
+        """Leave the mesh and end the thread. Idempotent."""
+        self._stopping = True
+        self._nudge()
+        if self._thread.ident is not None:
+            await asyncio.shield(self._ended)
+
+    def beat_soon(self) -> None:
+        """Beat now: the node's status changed."""
+        self._beat_now = True
+        self._nudge()
+
+    def renew_soon(self) -> None:
+        """Renew every lease now. May be called from any thread."""
+        self._renew_now = True
+        self._nudge()
+
+    def announce_soon(self) -> None:
+        """Publish the node's profile anew: it declares something else now."""
+        self._announce_now = True
+        self._nudge()
+
+    def _nudge(self) -> None:
+        loop = self._pulse_loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._wake.set)
+
+    def _tell(self, callback: Callable[[], None]) -> None:
+        if not self._node_loop.is_closed():
+            self._node_loop.call_soon_threadsafe(callback)
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            asyncio.run(self._live())
+        except BaseException as exc:
+            error = _cause_of(exc)
+            logger.debug("pulse ended", exc_info=True)
+        self._tell(lambda: self._end(error))
+
+    def _end(self, error: BaseException | None) -> None:
+        if not self._first_join.done():
+            self._first_join.set_exception(error or MeshError("the node stopped before it had joined"))
+            self._first_join.exception()
+        elif error is not None:
+            self._listener.failed(error)
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    async def _live(self) -> None:
+        self._pulse_loop = asyncio.get_running_loop()
+        backend = await open_backend(self._settings.url, self._settings.options)
+        try:
+            await self._join(backend)
+            async with asyncio.TaskGroup() as group:
+                listening = group.create_task(self._listen(backend))
+                await self._beat_until_stopped(backend)
+                listening.cancel()
+            await self._leave(backend)
+        finally:
+            await backend.aclose()
+
+    async def _listen(self, backend: Backend) -> None:
+        """Beat and renew at once when somebody calls: a cancel or a drain should not wait for the next round."""
+        async with backend.events.subscribe(node_topic(self._settings.profile().id)) as subscription:
+            while True:
+                try:
+                    called = await subscription.get(timeout_ms=60_000)
+                except UnavailableError:
+                    await asyncio.sleep(self._rng.uniform(0.1, 0.5))
+                    continue
+                if called is not None:
+                    self._beat_now = self._renew_now = True
+                    self._wake.set()
+
+    async def _join(self, backend: Backend) -> None:
+        profile = self._settings.profile()
+        membership = await backend.nodes.join(profile, self._settings.vitals())
+        self._membership = membership
+        await backend.tasks.reclaim(profile.id, up_to_incarnation=membership.incarnation - 1)
+
+        def tell() -> None:
+            if not self._first_join.done():
+                self._first_join.set_result(membership)
+            self._listener.joined(membership)
+
+        self._tell(tell)
+
+    async def _leave(self, backend: Backend) -> None:
+        try:
+            await backend.nodes.leave(self._membership)
+            await backend.tasks.reclaim(self._membership.node_id, up_to_incarnation=self._membership.incarnation)
+        except UnavailableError as exc:
+            logger.warning("left without telling the mesh, which will notice by itself: %s", exc)
+
+    async def _beat_until_stopped(self, backend: Backend) -> None:
+        now = asyncio.get_running_loop().time
+        timings = self._settings.options
+        next_beat = now()
+        next_renewal = now() + timings.tasks.renew_ms / 1000
+        next_upkeep = now() + self._upkeep_interval()
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                if self._announce_now:
+                    self._announce_now = False
+                    await backend.nodes.announce(self._membership, self._settings.profile())
+                if self._beat_now or now() >= next_beat:
+                    self._beat_now = False
+                    next_beat = now() + timings.nodes.heartbeat_ms / 1000
+                    await self._beat(backend)
+                if self._renew_now or now() >= next_renewal:
+                    self._renew_now = False
+                    next_renewal = now() + timings.tasks.renew_ms / 1000
+                    await self._renew(backend)
+                if now() >= next_upkeep:
+                    next_upkeep = now() + self._upkeep_interval()
+                    await keep_up(backend)
+            except NotFoundError as exc:
+                logger.warning("the mesh no longer knows this node (%s); joining again", exc)
+                await self._rejoin(backend)
+            except UnavailableError as exc:
+                logger.warning("the store is not available: %s", exc)
+                next_beat = now() + self._rng.uniform(0.1, 0.5)
+            await self._sleep(min(next_beat, next_renewal, next_upkeep) - now())
+
+    async def _rejoin(self, backend: Backend) -> None:
+        try:
+            await self._join(backend)
+        except UnavailableError as exc:
+            logger.warning("the store is not available: %s", exc)
+            self._beat_now = True
+            await self._sleep(self._rng.uniform(0.1, 0.5))
+        else:
+            self._renew_now = True
+
+    async def _beat(self, backend: Backend) -> None:
+        beat: Beat = await backend.nodes.heartbeat(self._membership, self._settings.vitals())
+        self._live_nodes = beat.live_nodes
+        if beat.drain_requested != self._drain_requested:
+            self._drain_requested = beat.drain_requested
+            self._tell(lambda: self._listener.drain_requested(beat.drain_requested))
+
+    async def _renew(self, backend: Backend) -> None:
+        holds = self._settings.holds.to_renew()
+        lease_ms = self._settings.options.tasks.lease_ms
+        for start in range(0, len(holds), MAX_BATCH):
+            batch = holds[start : start + MAX_BATCH]
+            outcomes = await backend.tasks.renew(batch, lease_ms=lease_ms)
+            answers = list(zip(batch, outcomes, strict=True))
+            cancels = [hold.task_id for hold, outcome in answers if outcome is Outcome.CANCEL_REQUESTED]
+            gone = (Outcome.FENCED, Outcome.MISSING, Outcome.EXPIRED)
+            lost = [hold.task_id for hold, outcome in answers if outcome in gone]
+            if cancels:
+                self._tell(partial(self._listener.cancel_requested, cancels))
+            if lost:
+                self._tell(partial(self._listener.lost, lost))
+
+    def _upkeep_interval(self) -> float:
+        """Seconds until this node's next round: the more nodes, the rarer each, so the store sees a constant rate."""
+        base = self._settings.options.tasks.sweep_ms / 1000 * max(1, self._live_nodes)
+        return base * self._rng.uniform(0.75, 1.25)
+
+    async def _sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    """Return the error a task group wrapped, or `error` itself."""
+    while isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        error = group.exceptions[0]
+    return error
