@@ -34,3 +34,7 @@ bench name *arguments:
 # Run docker-compose.yml with podman, cut a node off, watch it return
 containers:
     ./scripts/containers
+
+# Run a command on a fresh clone in a bare Debian container
+clean-room *arguments:
+    ./scripts/clean-room {{arguments}}

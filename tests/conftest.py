@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from meshd.backends import Backend, BackendOptions, open_backend
 from meshd.clock import ManualClock
@@ -21,6 +21,7 @@ settings.register_profile(
     "ci", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.register_profile("nightly", settings.get_profile("ci"), max_examples=10_000)
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=30, phases=[Phase.explicit, Phase.generate])
 settings.load_profile("ci")
 
 

@@ -1,6 +1,5 @@
 """What the shell offers after TAB: names that are really there, if the mesh answers at once."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -39,28 +38,30 @@ def task_types(incomplete: str) -> list[str]:
 
 def node_types(incomplete: str) -> list[str]:
     """Return the node types meshd ships."""
-    from meshd.nodes.model import NodeType  # noqa: PLC0415
+    from meshd.nodes.model import NodeType
 
     return [kind.value for kind in NodeType if kind.value.startswith(incomplete)]
 
 
 def task_states(incomplete: str) -> list[str]:
     """Return the states a task can be in."""
-    from meshd.tasks.model import TaskState  # noqa: PLC0415
+    from meshd.tasks.model import TaskState
 
     return [state.value for state in TaskState if state.value.startswith(incomplete)]
 
 
 def priorities(incomplete: str) -> list[str]:
     """Return the priorities."""
-    from meshd.tasks.model import Priority  # noqa: PLC0415
+    from meshd.tasks.model import Priority
 
     return [priority.value for priority in Priority if priority.value.startswith(incomplete)]
 
 
 def _ask(question: "Callable[[Mesh], Awaitable[list[str]]]", incomplete: str) -> list[str]:
-    from meshd.errors import MeshError  # noqa: PLC0415
-    from meshd.mesh import Mesh  # noqa: PLC0415
+    import asyncio
+
+    from meshd.errors import MeshError
+    from meshd.mesh import Mesh
 
     async def answer() -> list[str]:
         async with asyncio.timeout(PATIENCE_SECONDS), Mesh() as mesh:

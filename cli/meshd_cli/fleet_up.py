@@ -135,10 +135,12 @@ async def _start_detached(session: Session, plan: Plan, command: Command, *, tim
 def _apply(session: Session, fleet: Fleet) -> None:
     """Put the file's url and mesh into the session, below flags and environment."""
     sources = session.settings.sources()
-    for key, value in (("url", fleet.url), ("mesh", fleet.mesh)):
-        if value is not None and not sources[key].startswith(EXPLICIT):
-            setattr(session, key, value)
-    del session.settings
+    given = {"url": fleet.url, "mesh": fleet.mesh}
+    decided = {key: value for key, value in given.items() if value and not sources[key].startswith(EXPLICIT)}
+    for key, value in decided.items():
+        setattr(session, key, value)
+    if decided:
+        del session.settings
 
 
 def _with_folder(env: Mapping[str, str], folder: Path) -> dict[str, str]:

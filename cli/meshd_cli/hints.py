@@ -1,9 +1,9 @@
 """What to do next, by the code of an error."""
 
 HINTS = {
-    "configuration": "config.yaml of the project lists every setting; `mesh config show --sources` says which are in effect",
-    "unknown_setting": "config.yaml of the project lists every setting; correct the name or remove it",
-    "invalid_payload": "--payload '{\"text\": \"…\"}', --payload @file.json, or --arg text=…",
+    "configuration": "config.yaml lists every setting; `mesh config show --sources` says which are in effect",
+    "unknown_setting": "config.yaml lists every setting; correct the name or remove it",
+    "invalid_payload": '--payload \'{"text": "…"}\', --payload @file.json, or --arg text=…',
     "no_candidate": "`mesh agents` shows who holds what; `--unserved wait` queues the task until such a node joins",
     "not_found": "`mesh nodes list` and `mesh tasks list` show what is there",
     "already_exists": "use another name, or read what is there first",

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from meshd.errors import ConfigurationError, MeshError, NotFoundError
+from meshd.errors import ConfigurationError, ExitCode, MeshError, NotFoundError
 from meshd.mesh import Mesh
 from meshd.nodes.model import Node
 from meshd.runtime import local
@@ -18,6 +18,7 @@ from meshd.runtime.processes import running
 from meshd.runtime.reports import ChildReport, ChildState, read_reports
 from meshd.runtime.state_dir import StateDir
 from meshd.settings import Settings
+from meshd_cli import render
 from meshd_cli.node_process import NodeWords, build_node, start_command
 from meshd_cli.session import Session
 
@@ -27,16 +28,20 @@ def state_of(settings: Settings) -> StateDir:
     return StateDir(Path(settings.state_dir).resolve())
 
 
-def start(session: Session, words: NodeWords, ties: Ties) -> None:
-    """Be a node until told to end.
+def start(session: Session, words: NodeWords, ties: Ties) -> ExitCode:
+    """Be a node until told to end; return the process's exit code.
 
     Raises:
         ConfigurationError: the mesh is disabled here, or the module cannot be used.
-        MeshError: the store cannot be used.
     """
     require_enabled(session)
     node = build_node(words, session.settings)
-    run_node(node, settings=session.settings, ties=ties, verbose=session.debug or session.verbose)
+    try:
+        run_node(node, settings=session.settings, ties=ties, verbose=session.debug or session.verbose)
+    except MeshError as exc:
+        render.error(exc, debug=session.debug)
+        return exc.exit_code
+    return ExitCode.OK
 
 
 def require_enabled(session: Session) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.main import get_command
@@ -26,14 +26,14 @@ def run(arguments: Sequence[str], *, session: Session | None = None) -> int:
         tree()(args=list(arguments), prog_name="mesh", obj=session)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
-    except BaseException as exc:
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - what is not ours is raised again
         return _failed(exc, debug=session.debug)
     return 0
 
 
 def tree() -> Any:
     """Return the whole command tree. It imports no backend, no settings and nothing that draws."""
-    from meshd_cli import commands  # noqa: PLC0415 - the shell command needs `run`
+    from meshd_cli import commands
 
     app = typer.Typer(
         callback=options.root,
@@ -53,17 +53,13 @@ def _failed(exc: BaseException, *, debug: bool) -> int:
             return exc.exit_code
         case KeyboardInterrupt():
             return INTERRUPTED
-        case BaseExceptionGroup() if _only(exc) is not exc:
-            return _failed(_only(exc), debug=debug)
+        case BaseExceptionGroup():
+            wrapped = cast("BaseExceptionGroup[BaseException]", exc).exceptions
+            if len(wrapped) > 1:
+                raise exc
+            return _failed(wrapped[0], debug=debug)
         case _:
             raise exc
-
-
-def _only(exc: BaseException) -> BaseException:
-    """Return the one error a task group wrapped, or the error itself."""
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
-    return exc
 
 
 if __name__ == "__main__":

@@ -29,16 +29,18 @@ def _color(ctx: typer.Context, value: str | None) -> str | None:
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version  # noqa: PLC0415 - rarely asked for
+        from importlib.metadata import version
 
-        from meshd_cli import render  # noqa: PLC0415
+        from meshd_cli import render
 
         render.line(f"mesh {version('agent-meshd')}")
         raise typer.Exit
 
 
 def _option(*names: str, help: str, callback: Callable[..., Any], metavar: str | None = None) -> Any:
-    return typer.Option(*names, callback=callback, expose_value=False, help=help, metavar=metavar, rich_help_panel=PANEL)
+    return typer.Option(
+        *names, callback=callback, expose_value=False, help=help, metavar=metavar, rich_help_panel=PANEL
+    )
 
 
 Url = Annotated[
@@ -52,9 +54,7 @@ Json = Annotated[bool, _option("--json", callback=_keep("json"), help="Print JSO
 Color = Annotated[
     str | None, _option("--color", callback=_color, metavar="auto|always|never", help="Colour the output.")
 ]
-Debug = Annotated[
-    bool, _option("--debug", callback=_keep("debug"), help="DEBUG log on stderr, tracebacks on errors.")
-]
+Debug = Annotated[bool, _option("--debug", callback=_keep("debug"), help="DEBUG log on stderr, tracebacks on errors.")]
 Verbose = Annotated[bool, _option("--verbose", "-v", callback=_keep("verbose"), help="DEBUG log on stderr.")]
 Version = Annotated[
     bool,

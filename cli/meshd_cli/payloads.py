@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from meshd import codec
 from meshd.errors import InvalidArgumentError, InvalidPayloadError
@@ -28,10 +28,10 @@ def arguments(payload: str | None, pairs: Sequence[str]) -> dict[str, Any]:
         InvalidPayloadError: the payload is not a JSON object.
         InvalidArgumentError: a pair has no `=`, or names what the payload has.
     """
-    given = {} if payload is None else read_json(payload, what="payload")
+    given: Any = {} if payload is None else read_json(payload, what="payload")
     if not isinstance(given, dict):
         raise InvalidPayloadError("payload is not a JSON object: it holds the handler's arguments by name")
-    values: dict[str, Any] = {**given}
+    values = {**cast("dict[str, Any]", given)}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:

@@ -37,8 +37,8 @@ def register(app: typer.Typer) -> None:
 
 def local_node(settings: "Settings") -> "LocalNode | None":
     """Return this machine's node if it runs."""
-    from meshd.runtime import local  # noqa: PLC0415 - see session.py
-    from meshd_cli import machine  # noqa: PLC0415
+    from meshd.runtime import local
+    from meshd_cli import machine
 
     return local.local_node(machine.state_of(settings))
 
@@ -51,7 +51,9 @@ def start(
     role: Role = "",
     module: Module = "",
     concurrency: Concurrency = None,
-    grace: Grace = 30.0,
+    grace: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="How long running tasks may take to finish.")
+    ] = None,
     log_file: LogFile = None,
     lifeline: Annotated[bool, typer.Option("--lifeline", hidden=True)] = False,
 ) -> None:
@@ -61,9 +63,9 @@ def start(
     mesh node start --name n1 --capabilities text.analyze --module my_handlers
     mesh node start --name sales-1 --role sales --capabilities upselling,discounts
     """
-    from meshd.runtime.entry import Ties, end_process  # noqa: PLC0415
-    from meshd_cli import machine  # noqa: PLC0415
-    from meshd_cli.node_process import NodeWords, split  # noqa: PLC0415
+    from meshd.runtime.entry import Ties, end_process
+    from meshd_cli import machine
+    from meshd_cli.node_process import NodeWords, split
 
     words = NodeWords(
         name=name,
@@ -74,8 +76,7 @@ def start(
         concurrency=concurrency,
         grace=grace,
     )
-    machine.start(session_of(ctx), words, Ties(log=log_file, lifeline=lifeline))
-    end_process(0)
+    end_process(machine.start(session_of(ctx), words, Ties(log=log_file, lifeline=lifeline)))
 
 
 def enable(
@@ -94,8 +95,8 @@ def enable(
     mesh enable
     mesh enable --type language_expert --name reader-1
     """
-    from meshd_cli import machine  # noqa: PLC0415
-    from meshd_cli.node_process import NodeWords, split  # noqa: PLC0415
+    from meshd_cli import machine
+    from meshd_cli.node_process import NodeWords, split
 
     words = NodeWords(
         name=name, type=type, capabilities=split(capabilities), role=role, module=module, concurrency=concurrency
@@ -113,7 +114,7 @@ def disable(ctx: typer.Context, grace: Grace = 30.0) -> None:
     mesh disable
     mesh disable --grace 2
     """
-    from meshd_cli import machine  # noqa: PLC0415
+    from meshd_cli import machine
 
     done = machine.disable(session_of(ctx), grace=timedelta(seconds=grace))
     render.line(f"disabled: node {done.name} left" if done.was_running else "not enabled: no node runs here")
@@ -136,7 +137,7 @@ def up(
     mesh up -f mesh.yaml
     mesh up --detach, then mesh ps, mesh logs NAME -f, mesh down
     """
-    from meshd_cli import fleet_up  # noqa: PLC0415
+    from meshd_cli import fleet_up
 
     session = session_of(ctx)
     plan = fleet_up.plan(session, file, grace=timedelta(seconds=grace))
@@ -154,7 +155,7 @@ def down(ctx: typer.Context, grace: Grace = 2.0) -> None:
     mesh down
     mesh down --grace 10
     """
-    from meshd_cli import fleet_up  # noqa: PLC0415
+    from meshd_cli import fleet_up
 
     names = fleet_up.down(session_of(ctx), grace=timedelta(seconds=grace))
     render.line(f"down: {', '.join(names)}" if names else "nothing to stop: no fleet runs here")
@@ -167,8 +168,8 @@ def ps(ctx: typer.Context) -> None:
     mesh ps
     mesh ps --json
     """
-    from meshd_cli import machine  # noqa: PLC0415
-    from meshd_cli.views.processes import process_table  # noqa: PLC0415
+    from meshd_cli import machine
+    from meshd_cli.views.processes import process_table
 
     session = session_of(ctx)
     document = machine.processes(session)
@@ -189,6 +190,6 @@ def logs(
     mesh logs n1
     mesh logs n1 -f -n 20
     """
-    from meshd_cli import machine  # noqa: PLC0415
+    from meshd_cli import machine
 
     machine.logs(session_of(ctx), name, lines=lines, is_followed=follow, show=render.line)

@@ -38,7 +38,7 @@ def show(session: Session, document: Document, view: View) -> None:
     with screen.capture() as capture:
         for part in view(document):
             screen.print(part, highlight=False, markup=False, emoji=False, soft_wrap=False)
-    line(capture.get().rstrip("\n"))
+    line("\n".join(text.rstrip() for text in capture.get().rstrip().split("\n")))
 
 
 def line(text: str) -> None:
@@ -79,7 +79,7 @@ def error(exc: "MeshError | BaseException", *, debug: bool = False) -> None:
 
 def console(session: Session, file: TextIO | None = None) -> "Console":
     """Return a console that colours only where that was asked for or a person looks."""
-    from rich.console import Console  # noqa: PLC0415 - 60 ms that --help does not need
+    from rich.console import Console
 
     is_terminal = (file or sys.stdout).isatty()
     colored = session.color == "always" or (session.color == "auto" and is_terminal and not os.environ.get("NO_COLOR"))

@@ -1,6 +1,5 @@
 """One invocation of the command line: the global options, the settings they lead to, the mesh that opens on them."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -34,8 +33,8 @@ class Session:
     @cached_property
     def settings(self) -> "Settings":
         """The settings in effect for this invocation; reading them sets up logging and tells of older names."""
-        from meshd.settings import Settings  # noqa: PLC0415 - costs 0.3 s, and --help needs none of it
-        from meshd_cli import render  # noqa: PLC0415
+        from meshd.settings import Settings
+        from meshd_cli import render
 
         settings = Settings.load(self.config, url=self.url, mesh=self.mesh)
         for text in settings.notes:
@@ -58,12 +57,14 @@ class Session:
         Raises:
             ConfigurationError: it is disabled in the settings, and this machine's node does not run.
         """
-        from meshd.errors import ConfigurationError  # noqa: PLC0415
-        from meshd.mesh import Mesh  # noqa: PLC0415
+        from meshd.errors import ConfigurationError
+        from meshd.mesh import Mesh
 
         if not self.is_enabled:
             source = self.settings.sources()["enabled"]
-            raise ConfigurationError(f"the mesh is disabled here: enabled is false ({source}); `mesh enable` turns it on")
+            raise ConfigurationError(
+                f"the mesh is disabled here: enabled is false ({source}); `mesh enable` turns it on"
+            )
         return Mesh(settings=self.settings)
 
     @cached_property
@@ -74,13 +75,18 @@ class Session:
     @cached_property
     def local_node_name(self) -> str | None:
         """Id of this machine's node, `None` while it is disabled."""
-        from meshd_cli.processes import local_node  # noqa: PLC0415
+        from meshd.runtime.state_dir import StateDir
+
+        if not StateDir(Path(self.settings.state_dir)).local_pid.exists():
+            return None
+        from meshd_cli.processes import local_node
 
         local = local_node(self.settings)
         return None if local is None else local.name
 
     def run(self, work: "Callable[[Mesh], Awaitable[T]]") -> T:
         """Open the mesh, do `work`, close it."""
+        import asyncio
 
         async def opened() -> T:
             async with self.open() as mesh:

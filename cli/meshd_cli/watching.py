@@ -1,6 +1,5 @@
 """Reading once, or again and again: what `--watch` does."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +22,8 @@ def show(ctx: typer.Context, read: Read, view: str, *, watch: bool = False) -> "
 
     `view` is `module.function` under `meshd_cli.views`; it is imported only when people read the output.
     """
+    import asyncio
+
     session = session_of(ctx)
 
     async def work(mesh: "Mesh") -> "render.Document":
@@ -42,7 +43,7 @@ def lazy_view(session: Session, view: str) -> "render.View":
     """Return the view of this name, imported only if it is going to draw."""
     if session.json:
         return lambda _: ()
-    from importlib import import_module  # noqa: PLC0415
+    from importlib import import_module
 
     module, _, name = view.partition(".")
     found: render.View = getattr(import_module(f"meshd_cli.views.{module}"), name)
@@ -51,7 +52,7 @@ def lazy_view(session: Session, view: str) -> "render.View":
 
 async def _again(mesh: "Mesh", read: Read, last: "render.Document") -> "render.Document":
     """Return a new reading, or the last one while the store is away."""
-    from meshd.errors import UnavailableError  # noqa: PLC0415
+    from meshd.errors import UnavailableError
 
     try:
         return await read(mesh)

@@ -36,13 +36,16 @@ class Supervisor:
     say: Callable[[ChildReport], None] = _say_nothing
     """Told of every change."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _hurried: asyncio.Event = field(default_factory=asyncio.Event)
     _children: dict[str, Child] = field(default_factory=dict[str, Child])
     _reports: dict[str, ChildReport] = field(default_factory=dict[str, ChildReport])
 
     def request_stop(self) -> None:
-        """Begin to stop; a second call ends all grace."""
-        if self.stopping.is_set():
+        """Begin to stop; a second call ends the grace, a third kills."""
+        if self._hurried.is_set():
             self._kill_all()
+        if self.stopping.is_set():
+            self._hurried.set()
         self.stopping.set()
 
     async def run(self) -> ExitCode:
@@ -87,11 +90,17 @@ class Supervisor:
 
     async def _end_when_told(self) -> None:
         await self.stopping.wait()
-        for patience in (self.grace, HURRY):
-            for child in self._children.values():
-                child.terminate()
-            await asyncio.sleep(patience.total_seconds())
+        self._terminate_all()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.grace.total_seconds()):
+                await self._hurried.wait()
+        self._terminate_all()
+        await asyncio.sleep(HURRY.total_seconds())
         self._kill_all()
+
+    def _terminate_all(self) -> None:
+        for child in self._children.values():
+            child.terminate()
 
     def _kill_all(self) -> None:
         for child in self._children.values():
@@ -179,8 +188,9 @@ async def bring_down(state: StateDir, *, grace: timedelta = GRACE) -> list[str]:
     names = [name for name, process in pid_files(state.run).items() if process is not None]
     supervisor = running(state.supervisor_pid)
     if supervisor is not None:
-        supervisor.send(signal.SIGTERM)
-        await wait_gone([supervisor], timeout=grace + HURRY + timedelta(seconds=2))
+        for patience in (grace, HURRY + timedelta(seconds=2)):
+            supervisor.send(signal.SIGTERM)
+            await wait_gone([supervisor], timeout=patience)
         supervisor.send(signal.SIGKILL)
     await clear_strays(state, grace=grace)
     state.supervisor_pid.unlink(missing_ok=True)

@@ -23,6 +23,8 @@ class Skill:
     task_type: str
     handler: str
     """`module:function`, imported only when a node with this skill is built."""
+    prepare: str = ""
+    """`module:function` to call before the node joins: what would make its first task slow."""
     needs: tuple[str, ...] = ()
     """Modules of other packages it cannot do without."""
     extra: str = ""
@@ -34,9 +36,10 @@ class Skill:
         return tuple(module for module in self.needs if find_spec(module) is None)
 
     def load(self) -> Handler:
-        """Return the handler itself."""
-        module, _, function = self.handler.partition(":")
-        return cast("Handler", getattr(import_module(module), function))
+        """Return the handler itself, prepared."""
+        if self.prepare:
+            _named(self.prepare)()
+        return _named(self.handler)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +58,23 @@ ECHO = Skill(task_type="echo", handler="meshd.specialists.echo:echo")
 TEXT_ANALYZE = Skill(
     task_type="text.analyze",
     handler="meshd.specialists.language.handler:analyze_text",
+    prepare="meshd.specialists.language.detection:prepare",
     needs=("py3langid", "phonenumbers"),
     extra="language",
 )
+SYSTEM_READ = Skill(task_type="system.read", handler="meshd.specialists.sensor:read_system")
 SPECIALISTS: Mapping[str, Specialist] = {
     NodeType.GENERAL: Specialist(capabilities=("basic_processing",), essential=(ECHO,), optional=(TEXT_ANALYZE,)),
     NodeType.LANGUAGE_EXPERT: Specialist(
         capabilities=("basic_processing", "language", "nlp", "text_processing"),
         specializations=("nlp", "text_processing", "language_understanding"),
         essential=(TEXT_ANALYZE,),
+        optional=(ECHO,),
+    ),
+    NodeType.SENSOR_CONNECTED: Specialist(
+        capabilities=("basic_processing", "sensor_data"),
+        specializations=("sensor_data", "real_time_monitoring"),
+        essential=(SYSTEM_READ,),
         optional=(ECHO,),
     ),
 }
@@ -123,3 +134,8 @@ def _specialist(node_type: str) -> Specialist:
     if node_type not in SPECIALISTS:
         raise InvalidArgumentError(f"node type {node_type!r} is not one of {', '.join(SPECIALISTS)}")
     return SPECIALISTS[node_type]
+
+
+def _named(reference: str) -> Handler:
+    module, _, function = reference.partition(":")
+    return cast("Handler", getattr(import_module(module), function))

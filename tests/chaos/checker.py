@@ -210,7 +210,7 @@ def _check_deaths(history: History) -> Iterator[Violation]:
 
 
 def _check_remains(remains: Remains, *, completed: int) -> Iterator[Violation]:
-    expected = {state: 0 for state in OPEN} | {"completed": completed}
+    expected = dict.fromkeys(OPEN, 0) | {"completed": completed}
     for state, wanted in sorted(expected.items()):
         if (got := remains.counts.get(state, 0)) != wanted:
             yield Violation(rule=Rule.REMAINS, subject=f"counts[{state}]", detail=f"{got}, expected {wanted}")

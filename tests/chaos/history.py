@@ -1,4 +1,4 @@
-"""What happened in one run, as values: what the client was told, what the log says, what the handlers did, what is left."""
+"""What happened in one run, as values: what the client was told, what the log and the handlers say, what is left."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

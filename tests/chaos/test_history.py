@@ -1,6 +1,6 @@
 """The checker can fail: each kind of bad history is caught, by its own rule, and a good one passes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -20,13 +20,15 @@ from tests.chaos.history import (
     Rule,
 )
 
-RUN = (
+Steps = tuple[tuple[str, str, int], ...]
+
+RUN: Steps = (
     ("submitted", "ready", 0),
     ("claimed", "claimed", 10),
     ("started", "running", 10),
     ("completed", "completed", 10),
 )
-RERUN = (
+RERUN: Steps = (
     *RUN[:3],
     ("reclaimed", "ready", 11),
     ("claimed", "claimed", 20),
@@ -101,7 +103,7 @@ def test_a_sound_history_has_no_violation(history: History) -> None:
 
 
 def test_a_redrive_opens_a_generation_with_a_completion_of_its_own() -> None:
-    steps = (*RUN[:3], ("failed", "dead", 10), ("redriven", "ready", 11))
+    steps: Steps = (*RUN[:3], ("failed", "dead", 10), ("redriven", "ready", 11))
     steps += (("claimed", "claimed", 20), ("started", "running", 20), ("completed", "completed", 20))
     history = replace(with_log(good(), *steps), finals={"t": replace(final(20), generation=1)}, effects=ran(20))
     assert check(history) == []
@@ -109,14 +111,14 @@ def test_a_redrive_opens_a_generation_with_a_completion_of_its_own() -> None:
 
 
 def test_a_retry_and_a_release_are_no_reruns() -> None:
-    steps = (*RUN[:3], ("failed", "scheduled", 10), ("promoted", "ready", 10), ("claimed", "claimed", 20))
+    steps: Steps = (*RUN[:3], ("failed", "scheduled", 10), ("promoted", "ready", 10), ("claimed", "claimed", 20))
     steps += (("released", "ready", 20), ("claimed", "claimed", 30), ("started", "running", 30))
     steps += (("completed", "completed", 30),)
     assert check(replace(with_log(good(), *steps), finals={"t": final(30)}, effects=[*ran(10), *ran(30)])) == []
 
 
 def test_a_claim_lost_with_the_stores_answer_may_be_taken_back() -> None:
-    steps = (*RUN[:2], ("reclaimed", "ready", 11), ("claimed", "claimed", 20), ("started", "running", 20))
+    steps: Steps = (*RUN[:2], ("reclaimed", "ready", 11), ("claimed", "claimed", 20), ("started", "running", 20))
     history = with_log(good(), *steps, ("completed", "completed", 20))
     history = replace(history, finals={"t": final(20)}, effects=ran(20))
     assert check(replace(history, kills=[Kill(life=STORE, at_ms=2_500)])) == []
@@ -162,7 +164,7 @@ def test_a_completion_after_the_task_was_taken_back_is_caught() -> None:
         (("submitted", "ready", 0), ("claimed", "claimed", 0)),
     ],
 )
-def test_a_token_that_repeats_falls_or_changes_unasked_is_caught(steps: Sequence[tuple[str, str, int]]) -> None:
+def test_a_token_that_repeats_falls_or_changes_unasked_is_caught(steps: Steps) -> None:
     assert Rule.TOKEN in rules(with_log(good_rerun(), *steps))
 
 
@@ -195,7 +197,7 @@ def test_a_token_that_repeats_falls_or_changes_unasked_is_caught(steps: Sequence
         "unknown verb",
     ],
 )
-def test_a_step_the_state_machine_does_not_know_is_caught(steps: Sequence[tuple[str, str, int]]) -> None:
+def test_a_step_the_state_machine_does_not_know_is_caught(steps: Steps) -> None:
     assert Rule.STEP in rules(with_log(good(), *steps))
 
 
@@ -216,7 +218,7 @@ def test_one_request_with_two_tasks_is_caught_and_so_is_the_reverse() -> None:
 
 
 def test_the_same_receipt_twice_is_one_task() -> None:
-    assert Rule.KEY not in rules(replace(good(), acknowledged=good().acknowledged * 2))
+    assert Rule.KEY not in rules(replace(good(), acknowledged=[*good().acknowledged, *good().acknowledged]))
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,16 @@ def line_count(file: Path) -> int:
 def long_functions(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            length = (node.end_lineno or node.lineno) - first_line(node, file) + 1
             if length > FUNCTION_LIMIT:
                 yield f"{file.relative_to(ROOT)}:{node.lineno} {node.name} has {length} lines"
+
+
+def first_line(function: ast.FunctionDef | ast.AsyncFunctionDef, file: Path) -> int:
+    """The parameters of a command are its options, and its docstring its help: only what follows is code."""
+    if "cli" not in file.relative_to(ROOT).parts or ast.get_docstring(function) is None:
+        return function.lineno
+    return function.body[min(1, len(function.body) - 1)].lineno
 
 
 def test_no_module_outgrows_its_limit() -> None:

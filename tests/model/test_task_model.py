@@ -5,7 +5,8 @@ falls due at the very millisecond of a step.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from itertools import zip_longest
 from typing import TypeVar
 from uuid import uuid4
 
@@ -65,6 +66,18 @@ POLICIES = (
 NODES = ("n1", "n2", "n3")
 
 T = TypeVar("T")
+
+
+def without_detours(log: Mapping[str, Sequence[Entry]]) -> dict[str, list[Entry]]:
+    """Leave out promotions of tasks that expire in the same breath: a sweep may make that one step or two."""
+    return {
+        task_id: [
+            entry
+            for entry, following in zip_longest(entries, entries[1:])
+            if entry and not (entry[0] == "promoted" and following and following[0] == "expired")
+        ]
+        for task_id, entries in log.items()
+    }
 
 
 class TaskHistory(RuleBasedStateMachine):
@@ -277,7 +290,7 @@ class TaskHistory(RuleBasedStateMachine):
         for event in self._run(self._backend.events.read(TASKS_LOG, after=START, limit=5_000)):
             body = event.body
             told[body["task"]].append((body["event"], body["state"], body["token"]))
-        assert told == self._reference.log
+        assert without_detours(told) == without_detours(self._reference.log)
 
     def _run(self, call: Awaitable[T]) -> T:
         async def awaited() -> T:

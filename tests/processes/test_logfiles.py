@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import deque
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -46,17 +47,26 @@ def test_a_full_log_is_turned_when_it_is_opened(tmp_path: Path) -> None:
 def test_following_starts_with_the_last_lines_and_crosses_a_turn(tmp_path: Path) -> None:
     path = tmp_path / "n1.log"
     path.write_text("one\ntwo\nthree\n")
-    steps = iter(
+    steps = deque(
         [
             partial(append, path, "fo"),
             partial(append, path, "ur\n"),
-            partial(path.rename, older(path)),
+            partial(rename, path, older(path)),
             partial(append, older(path), "five\n"),
             partial(append, path, "six\n"),
         ]
     )
-    lines = follow(path, lines=2, wait=lambda: next(steps, lambda: None)())
+
+    def step() -> None:
+        if steps:
+            steps.popleft()()
+
+    lines = follow(path, lines=2, wait=step)
     assert list(islice(lines, 5)) == ["two", "three", "four", "five", "six"]
+
+
+def rename(path: Path, target: Path) -> None:
+    path.rename(target)
 
 
 def append(path: Path, text: str) -> None:

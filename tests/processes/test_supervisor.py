@@ -15,7 +15,7 @@ import pytest
 
 from meshd.errors import ConflictError, ExitCode
 from meshd.runtime.child import Command
-from meshd.runtime.processes import identify, running
+from meshd.runtime.processes import HURRY, identify, running
 from meshd.runtime.reports import ChildReport, ChildState, read_reports
 from meshd.runtime.restarts import RestartPolicy
 from meshd.runtime.state_dir import StateDir
@@ -51,6 +51,10 @@ def pid_of(state: StateDir, name: str) -> int:
     return process.pid if process else 0
 
 
+def says(state: StateDir, name: str, text: str) -> bool:
+    return state.log_file(name).exists() and text in state.log_file(name).read_text()
+
+
 def report_of(state: StateDir, name: str) -> ChildReport | None:
     return next((report for report in read_reports(state) if report.name == name), None)
 
@@ -59,8 +63,7 @@ async def test_each_process_has_a_pid_file_and_a_log(state: StateDir) -> None:
     commands = [python(name, f"print('hello from {name}', flush=True); {SLEEP}") for name in ("a", "b", "c")]
     async with supervised(Supervisor(commands=commands, state=state)):
         for name in ("a", "b", "c"):
-            await wait_until(lambda name=name: state.log_file(name).exists() and state.log_file(name).read_text())
-            assert state.log_file(name).read_text() == f"hello from {name}\n"
+            await wait_until(lambda name=name: says(state, name, f"hello from {name}\n"))
         pids = [pid_of(state, name) for name in ("a", "b", "c")]
         assert all(pids)
         assert state.supervisor_pid.read_text() == f"{os.getpid()}\n"
@@ -117,19 +120,30 @@ async def test_who_does_not_listen_is_killed_after_the_grace_with_all_it_started
     family = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); {DEAF}"
     supervisor = Supervisor(commands=[python("a", family)], state=state, grace=timedelta(milliseconds=300))
     async with supervised(supervisor) as task:
-        await wait_until(lambda: state.log_file("a").exists() and "deaf" in state.log_file("a").read_text())
+        await wait_until(lambda: says(state, "a", "deaf"))
         [grandchild] = psutil.Process(pid_of(state, "a")).children()
         begun = monotonic()
         supervisor.request_stop()
         await task
-        assert 0.3 <= monotonic() - begun < 2
+        assert 0.3 <= monotonic() - begun < 5
     await wait_until(lambda: identify(grandchild.pid) is None)
+
+
+async def test_a_third_request_kills(state: StateDir) -> None:
+    supervisor = Supervisor(commands=[python("a", DEAF)], state=state, grace=timedelta(seconds=30))
+    async with supervised(supervisor) as task:
+        await wait_until(lambda: says(state, "a", "deaf"))
+        begun = monotonic()
+        for _ in range(3):
+            supervisor.request_stop()
+        await task
+        assert monotonic() - begun < HURRY.total_seconds()
 
 
 async def test_a_second_request_ends_the_grace(state: StateDir) -> None:
     supervisor = Supervisor(commands=[python("a", DEAF)], state=state, grace=timedelta(seconds=30))
     async with supervised(supervisor) as task:
-        await wait_until(lambda: state.log_file("a").exists() and "deaf" in state.log_file("a").read_text())
+        await wait_until(lambda: says(state, "a", "deaf"))
         supervisor.request_stop()
         supervisor.request_stop()
         async with asyncio.timeout(5):

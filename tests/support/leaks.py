@@ -19,8 +19,15 @@ class MeshKeys:
 
     def all(self) -> list[str]:
         """Return every such key, in order."""
-        found = cast("Iterable[bytes]", self._client.execute_command("SCAN", 0, "MATCH", f"mesh:{{{self._mesh}*", "COUNT", 10**6))
-        return sorted({key.decode() for key in found})
+        found: set[bytes] = set()
+        cursor = -1
+        while cursor:
+            answer = self._client.execute_command(
+                "SCAN", max(cursor, 0), "MATCH", f"mesh:{{{self._mesh}*", "COUNT", 10_000
+            )
+            cursor, keys = cast("tuple[int, list[bytes]]", answer)
+            found.update(keys)
+        return sorted(key.decode() for key in found)
 
     def immortal(self) -> list[str]:
         """Return the keys that have no TTL and no place on the permanent list."""

@@ -38,7 +38,7 @@ def list_nodes(
     """
 
     async def read(mesh: "Mesh") -> dict[str, Any]:
-        from meshd_cli.documents import node_summary  # noqa: PLC0415
+        from meshd_cli.documents import node_summary
 
         types = [type] if type else []
         found = await mesh.nodes.list(capabilities=listed(capability), types=types, include_dead=all)
@@ -79,6 +79,6 @@ def drain(ctx: typer.Context, id: NodeId) -> None:
 
 
 async def _document(mesh: "Mesh", node_id: str) -> dict[str, Any]:
-    from meshd_cli.documents import node_document  # noqa: PLC0415
+    from meshd_cli.documents import node_document
 
     return {"kind": "node", "node": node_document(await mesh.nodes.get(node_id))}

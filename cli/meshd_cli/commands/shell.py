@@ -3,13 +3,18 @@
 import shlex
 import sys
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 
 import typer
 
 from meshd_cli import render
 from meshd_cli.session import session_of
 
-SLASHED = {name: name.removeprefix("mesh_") for name in ("mesh_status", "mesh_enable", "mesh_agents", "mesh_sync", "mesh_disable")}
+SLASHED = {
+    name: name.removeprefix("mesh_")
+    for name in ("mesh_status", "mesh_enable", "mesh_agents", "mesh_sync", "mesh_disable")
+}
 LEAVE = frozenset({"exit", "quit"})
 PROMPT = "mesh> "
 
@@ -26,7 +31,7 @@ def shell(ctx: typer.Context) -> None:
       mesh shell
       printf '/mesh_enable\\n/mesh_status\\n' | mesh shell
     """
-    from meshd_cli.main import run  # noqa: PLC0415 - main builds this command
+    from meshd_cli.main import run
 
     given = session_of(ctx)
     code = 0
@@ -50,11 +55,12 @@ def _translated(words: list[str]) -> list[str]:
 
 
 def _lines() -> Iterator[str]:
-    """Yield what is typed, or what the pipe holds."""
+    """Yield what is typed, with editing and history where there is readline, or what the pipe holds."""
     if not sys.stdin.isatty():
         yield from sys.stdin
         return
-    import readline  # noqa: F401, PLC0415 - importing it gives `input` history and editing
+    if find_spec("readline"):
+        import_module("readline")
 
     while True:
         try:

@@ -1,7 +1,6 @@
 """`mesh status` and `mesh agents`: the mesh at a glance, and every node with its agents."""
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -64,9 +63,9 @@ def agents(
     show(ctx, read, "nodes.agents", watch=watch)
 
 
-def agents_document(found: list[Any], *, local: str | None, role: str = "") -> dict[str, Any]:
+def agents_document(found: Sequence[Any], *, local: str | None, role: str = "") -> dict[str, Any]:
     """Return the nodes with an agent in `role` (any, when empty), and their sums."""
-    from meshd_cli.documents import is_active, node_document  # noqa: PLC0415
+    from meshd_cli.documents import is_active, node_document
 
     kept = [node for node in found if not role or any(agent.role == role for agent in node.profile.agents)]
     return {
@@ -92,13 +91,17 @@ def _reader(session: Session) -> Callable[["Mesh"], Any]:
     local = session.local_node_name
 
     async def read(mesh: "Mesh") -> dict[str, Any]:
-        from meshd_cli.documents import is_active, node_summary, task_summary, task_totals  # noqa: PLC0415
+        import asyncio
+
+        from meshd.tasks.model import TaskState
+        from meshd_cli.documents import is_active, node_summary, task_summary, task_totals
 
         nodes, counts, recent, health = await asyncio.gather(
-            mesh.nodes.list(include_dead=True), mesh.tasks.counts(), mesh.tasks.list(limit=RECENT), mesh.backend.health()
+            mesh.nodes.list(include_dead=True),
+            mesh.tasks.counts(),
+            mesh.tasks.list(limit=RECENT),
+            mesh.backend.health(),
         )
-        from meshd.tasks.model import TaskState  # noqa: PLC0415
-
         own = next((node_summary(node) for node in nodes if node.id == local), None)
         return {
             "kind": "status",

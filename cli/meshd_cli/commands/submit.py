@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command("submit")(submit)
 
 
-def submit(  # noqa: PLR0913, PLR0917 - each is an option of the command
+def submit(
     ctx: typer.Context,
     type: Annotated[str, typer.Argument(help="Task type, such as text.analyze.", autocompletion=task_types)],
     payload: Annotated[str | None, typer.Option(help="JSON object, @file, or - for stdin.", metavar="JSON")] = None,
@@ -32,7 +32,9 @@ def submit(  # noqa: PLR0913, PLR0917 - each is an option of the command
     requires: Annotated[str, typer.Option(help="Capabilities the node must hold: a,b.")] = "",
     prefer: Annotated[str, typer.Option(help="Node types to prefer: a,b.")] = "",
     context: Annotated[str | None, typer.Option(help="JSON that travels along, @file or -.", metavar="JSON")] = None,
-    delay: Annotated[timedelta | None, typer.Option(parser=duration, help="Not before this.", metavar="DURATION")] = None,
+    delay: Annotated[
+        timedelta | None, typer.Option(parser=duration, help="Not before this.", metavar="DURATION")
+    ] = None,
     deadline: Annotated[
         timedelta | None, typer.Option(parser=duration, help="Never start after this.", metavar="DURATION")
     ] = None,
@@ -55,7 +57,7 @@ def submit(  # noqa: PLR0913, PLR0917 - each is an option of the command
       mesh submit text.analyze --arg text="Not bad at all." --priority high --wait
       mesh submit report.build --payload @job.json --key nightly-7 --delay 10m --unserved wait
     """
-    from meshd_cli.payloads import arguments, read_json  # noqa: PLC0415
+    from meshd_cli.payloads import arguments, read_json
 
     session = session_of(ctx)
     values = arguments(payload, arg or [])

@@ -47,7 +47,7 @@ def list_tasks(
     """
 
     async def read(mesh: "Mesh") -> dict[str, Any]:
-        from meshd_cli.documents import task_summary  # noqa: PLC0415
+        from meshd_cli.documents import task_summary
 
         page = await mesh.tasks.list(states=_states(state), type=type, node_id=node, limit=limit, cursor=cursor)
         return {"kind": "tasks", "tasks": [task_summary(task) for task in page.tasks], "cursor": page.cursor}
@@ -127,16 +127,17 @@ def redrive(ctx: typer.Context, id: TaskId) -> None:
 
 
 def _document(task: Any) -> dict[str, Any]:
-    from meshd_cli.documents import task_document  # noqa: PLC0415
+    from meshd_cli.documents import task_document
 
     return {"kind": "task", "task": task_document(task)}
 
 
 def _states(text: str) -> list[Any]:
-    from meshd.errors import InvalidArgumentError  # noqa: PLC0415
-    from meshd.tasks.model import TaskState  # noqa: PLC0415
+    from meshd.errors import InvalidArgumentError
+    from meshd.tasks.model import TaskState
 
-    try:
-        return [TaskState(name) for name in listed(text)]
-    except ValueError as exc:
-        raise InvalidArgumentError(f"{exc}: use {', '.join(TaskState)}") from exc
+    known = {state.value: state for state in TaskState}
+    for name in listed(text):
+        if name not in known:
+            raise InvalidArgumentError(f"{name!r} is not a task state: use {', '.join(known)}")
+    return [known[name] for name in listed(text)]

@@ -43,7 +43,7 @@ def demo(
       mesh demo ~/notes --nodes 6 --report demo.json
       mesh demo --url redis://localhost:6379/0
     """
-    from meshd_cli.demo.stage import Wishes, perform  # noqa: PLC0415 - the SDK, which --help does not need
+    from meshd_cli.demo.stage import Wishes, perform
 
     wishes = Wishes(folder=folder, nodes=nodes, limit=limit, seed=seed, keep=keep, report=report)
     raise typer.Exit(perform(session_of(ctx), wishes))

@@ -13,8 +13,8 @@ from meshd.nodes.model import NodeType
 from meshd.runtime.arrivals import wait_visible
 from meshd.runtime.child import Child, Command
 from meshd.runtime.state_dir import StateDir
-from meshd.settings import Settings
 from meshd_cli.node_process import NodeWords, start_command
+from meshd_cli.session import Session
 
 GRACE = timedelta(seconds=4)
 START_TIMEOUT = timedelta(seconds=30)
@@ -40,7 +40,7 @@ def line_up(count: int) -> list[Member]:
 class Crew:
     """Node processes by name."""
 
-    settings: Settings
+    session: Session
     folder: Path
     """Where they keep their logs."""
     _children: dict[str, Child] = field(default_factory=dict[str, Child])
@@ -91,13 +91,13 @@ class Crew:
 
     def _command(self, member: Member) -> Command:
         words = NodeWords(name=member.name, type=member.type, concurrency=CONCURRENCY, grace=GRACE.total_seconds() / 2)
-        return start_command(words, self.settings, env={"MESHD_STATE_DIR": str(self.folder)})
+        return start_command(words, self.session, "--lifeline", env={"MESHD_STATE_DIR": str(self.folder)}, enabled=True)
 
 
 @asynccontextmanager
-async def crew(settings: Settings, *, folder: Path) -> AsyncGenerator[Crew, None]:
+async def crew(session: Session, *, folder: Path) -> AsyncGenerator[Crew, None]:
     """Have a crew for the length of the block; afterwards no process of it is left."""
-    members = Crew(settings=settings, folder=folder)
+    members = Crew(session=session, folder=folder)
     try:
         yield members
     finally:

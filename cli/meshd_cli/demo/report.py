@@ -55,12 +55,13 @@ def _said(found: Findings) -> list[tuple[str, str]]:
         ("languages", most_common(found.languages)),
         ("feeling", most_common(found.feelings)),
         ("key terms", most_common(found.terms, 8)),
-        (
-            "found, each once",
-            f"{len(found.emails)} e-mail addresses, {len(found.urls)} URLs, {len(found.phones)} phone numbers, "
-            f"{len(found.dates)} dates",
-        ),
+        ("found, each once", _entities(found)),
     ]
+
+
+def _entities(found: Findings) -> str:
+    emails, urls, phones, dates = (len(kind) for kind in (found.emails, found.urls, found.phones, found.dates))
+    return f"{emails} e-mail addresses, {urls} URLs, {phones} phone numbers, {dates} dates"
 
 
 def _done(facts: Facts) -> list[tuple[str, str]]:

@@ -17,7 +17,6 @@ from meshd.events import START
 from meshd.mesh import Mesh
 from meshd.nodes.model import Verdict
 from meshd.nodes.store import NODES_LOG
-from meshd.settings import Settings
 from meshd.tasks.model import Priority, TaskState
 from meshd.tasks.request import TaskRequest
 from meshd.tasks.service import TaskHandle, result_of
@@ -28,6 +27,7 @@ from meshd_cli.demo.findings import Findings
 from meshd_cli.demo.ledger import Facts, Ledger
 from meshd_cli.demo.screens import Screen, look_around
 from meshd_cli.demo.view import View
+from meshd_cli.session import Session
 
 LATE_AT = 0.15
 KILL_AT = 0.40
@@ -40,8 +40,8 @@ READ_EVERY = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    settings: Settings
-    """The store and the mesh to use."""
+    session: Session
+    """Leads to the store and the mesh to use."""
     corpus: Corpus
     nodes: int
     seed: int
@@ -59,7 +59,7 @@ class Outcome:
 
 async def run(plan: Plan, view: View) -> Outcome:
     """Run the demo; when this returns or raises, no process of it is left."""
-    async with Mesh(settings=plan.settings) as mesh, crew(plan.settings, folder=plan.folder) as people:
+    async with Mesh(settings=plan.session.settings) as mesh, crew(plan.session, folder=plan.folder) as people:
         show = _Show(plan=plan, mesh=mesh, crew=people, view=view)
         async with show.watched(), asyncio.TaskGroup() as group:
             return await show.play(group)
@@ -96,7 +96,7 @@ class _Show:
                 [handle.id for handle in handles], killed=self.killed, seconds=seconds, backend=health.kind
             ),
             findings=self.findings,
-            screens=await look_around(self.plan.settings) if self.plan.show_screens else (),
+            screens=await look_around(self.plan.session) if self.plan.show_screens else (),
         )
 
     @asynccontextmanager
@@ -116,7 +116,7 @@ class _Show:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _join(self, members: Sequence[Member]) -> None:
-        self.view.say(f"starting {len(members)} nodes, each a process of its own")
+        self.view.say(f"starting {', '.join(member.name for member in members)}, each a process of its own")
         await self.crew.start(*members)
         await self.crew.wait_joined(self.mesh, *members)
         self._members.extend(members)
@@ -168,7 +168,7 @@ class _Show:
 
     async def _await_deaths(self) -> None:
         """Return once the mesh has judged every killed node dead."""
-        patience = self.plan.settings.backend_options().nodes.timeout_ms * 3 / 1000
+        patience = self.plan.session.settings.backend_options().nodes.timeout_ms * 3 / 1000
         async with self.mesh.events.subscribe(NODES_LOG) as hints:
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):

@@ -5,7 +5,8 @@ import os
 import sys
 from dataclasses import dataclass
 
-from meshd.settings import Settings
+from meshd_cli.node_process import environment
+from meshd_cli.session import Session
 
 _COMMANDS = ("status", "agents")
 
@@ -16,18 +17,18 @@ class Screen:
     text: str
 
 
-async def look_around(settings: Settings) -> tuple[Screen, ...]:
+async def look_around(session: Session) -> tuple[Screen, ...]:
     """Return what `mesh status` and `mesh agents` print right now."""
-    return tuple(await asyncio.gather(*(_run(command, settings) for command in _COMMANDS)))
+    return tuple(await asyncio.gather(*(_run(command, session) for command in _COMMANDS)))
 
 
-async def _run(command: str, settings: Settings) -> Screen:
+async def _run(command: str, session: Session) -> Screen:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "meshd_cli.main",
         command,
-        env={**os.environ, "MESHD_URL": settings.store_url, "MESHD_MESH": settings.mesh, "MESHD_ENABLED": "true"},
+        env={**os.environ, **environment(session), "MESHD_ENABLED": "true"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

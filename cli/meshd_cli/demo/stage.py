@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,6 @@ from meshd.backends import redact
 from meshd.errors import ExitCode
 from meshd.ids import new_id
 from meshd.nodes.model import NodeType
-from meshd.settings import Settings
 from meshd.specialists.registry import check_buildable
 from meshd_cli import render
 from meshd_cli.demo import report
@@ -46,15 +45,16 @@ class Place:
     """Where the demo runs: a folder of its own, and a mesh that nobody else uses."""
 
     folder: Path
-    settings: Settings
+    session: Session
+    """Leads to that mesh."""
     is_own_file: bool
     """The store is a fresh SQLite file in the folder."""
 
     @property
     def options(self) -> str:
         """The options that lead other commands to this mesh."""
-        url = f"--url {redact(self.settings.store_url)}"
-        return url if self.is_own_file else f"{url} --mesh {self.settings.mesh}"
+        url = f"--url {redact(self.session.settings.store_url)}"
+        return url if self.is_own_file else f"{url} --mesh {self.session.settings.mesh}"
 
 
 def perform(session: Session, wishes: Wishes) -> int:
@@ -69,29 +69,37 @@ def perform(session: Session, wishes: Wishes) -> int:
     if wishes.report is not None:
         report.check_writable(wishes.report)
     place = _prepare(session)
-    clean = False
+    keep = wishes.keep
     try:
-        corpus = collect(wishes.folder, limit=wishes.limit, max_payload_bytes=place.settings.max_payload_bytes)
-        plan = Plan(
-            settings=place.settings,
-            corpus=corpus,
-            nodes=wishes.nodes,
-            seed=wishes.seed,
-            folder=place.folder,
-            show_screens=not session.json,
-        )
-        with open_view(render.console(session, sys.stderr)) as view:
-            outcome = asyncio.run(_until_told(run(plan, view)))
-        clean = outcome.facts.is_clean
+        outcome = _play(place, wishes)
+        keep = keep or not outcome.facts.is_clean
         _print(session, outcome, wishes, place)
     except asyncio.CancelledError:
         return TERMINATED
+    except Exception:
+        keep = any(place.folder.iterdir())
+        raise
     finally:
-        if clean and not wishes.keep:
-            shutil.rmtree(place.folder, ignore_errors=True)
-        elif not clean:
+        if keep:
             render.note(f"store and logs are kept in {place.folder}")
-    return ExitCode.OK if clean else ExitCode.FAILED
+        else:
+            shutil.rmtree(place.folder, ignore_errors=True)
+    return ExitCode.OK if outcome.facts.is_clean else ExitCode.FAILED
+
+
+def _play(place: Place, wishes: Wishes) -> Outcome:
+    session = place.session
+    corpus = collect(wishes.folder, limit=wishes.limit, max_payload_bytes=session.settings.max_payload_bytes)
+    plan = Plan(
+        session=session,
+        corpus=corpus,
+        nodes=wishes.nodes,
+        seed=wishes.seed,
+        folder=place.folder,
+        show_screens=not session.json,
+    )
+    with open_view(render.console(session, sys.stderr)) as view:
+        return asyncio.run(_until_told(run(plan, view)))
 
 
 async def _until_told(work: Coroutine[Any, Any, T]) -> T:
@@ -106,8 +114,8 @@ def _prepare(session: Session) -> Place:
     folder = Path(tempfile.mkdtemp(prefix="meshd-demo-"))
     url = session.url or f"sqlite:///{folder / 'mesh.db'}"
     mesh = session.mesh or (f"demo-{new_id()[-8:].lower()}" if session.url else None)
-    settings = Settings.load(session.config, url=url, mesh=mesh)
-    return Place(folder=folder, settings=settings, is_own_file=session.url is None)
+    there = replace(session, url=url, mesh=mesh)
+    return Place(folder=folder, session=replace(there, mesh=there.settings.mesh), is_own_file=session.url is None)
 
 
 def _print(session: Session, outcome: Outcome, wishes: Wishes, place: Place) -> None:

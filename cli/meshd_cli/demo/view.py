@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from meshd.nodes.model import Node, Verdict
 
@@ -94,7 +95,7 @@ def node_table(nodes: Sequence[Node], completed_by: Mapping[str, int]) -> Table:
         table.add_row(
             node.id,
             node.profile.type,
-            f"[{color}]{node.verdict}[/]",
+            Text(node.verdict, style=color),
             vitals.status,
             str(vitals.open_tasks),
             str(completed_by.get(node.id, 0)),

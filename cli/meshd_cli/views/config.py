@@ -16,5 +16,7 @@ def settings(document: "Document") -> "Iterator[RenderableType]":
     """Yield one line per setting."""
     sources = document["sources"]
     columns = ("SETTING", "VALUE", "SOURCE") if sources else ("SETTING", "VALUE")
-    rows = [(key, json.dumps(value), *([sources[key]] if sources else [])) for key, value in document["settings"].items()]
+    rows = [
+        (key, json.dumps(value), *([sources[key]] if sources else [])) for key, value in document["settings"].items()
+    ]
     yield table(columns, rows)

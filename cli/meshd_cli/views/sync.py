@@ -17,8 +17,10 @@ def sync(document: "Document") -> "Iterator[RenderableType]":
     yield heading(f"Mesh refreshed: {sum(node['confirmed'] for node in nodes)} of {len(nodes)} nodes confirmed")
     for node in nodes:
         if node["confirmed"]:
-            yield plain("  ").append_text(word("ok")).append(
-                f" {node['id']}, heartbeat {age(node['heartbeat_age_seconds'])} ago"
+            yield (
+                plain("  ")
+                .append_text(word("ok"))
+                .append(f" {node['id']}, heartbeat {age(node['heartbeat_age_seconds'])} ago")
             )
         else:
             yield plain("  ").append_text(word("fail")).append(f" {node['id']} sent no heartbeat since")

@@ -36,7 +36,8 @@ def one(document: "Document") -> "Iterator[RenderableType]":
     yield item("Requires", names(task["requires"]))
     yield item("Node", task["node"] or "-")
     yield item(
-        "Attempt", f"{task['attempt']} ({task['failures']} failures, {task['crashes']} crashes, {task['claims']} claims)"
+        "Attempt",
+        f"{task['attempt']} ({task['failures']} failures, {task['crashes']} crashes, {task['claims']} claims)",
     )
     yield item("Created", f"{task['created_at']} by {task['created_by'] or '-'}")
     yield item("Started", task["started_at"] or "-")

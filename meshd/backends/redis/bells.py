@@ -3,10 +3,8 @@
 import hashlib
 
 import msgspec
-from redis.exceptions import RedisError
 
 from meshd.backends.redis.connection import Connection
-from meshd.errors import StoreUnreachableError
 from meshd.tasks.model import Claimer
 
 ANSWER_MARGIN_S = 5.0
@@ -35,9 +33,4 @@ async def wait(store: Connection, *, bell: str, timeout_ms: int) -> bool:
         return await store.command("LPOP", key, retry=False) is not None
     async with store.waiting() as connection:
         await connection.send_command("BLPOP", key, timeout_ms / 1000)
-        try:
-            return await connection.read_response(timeout=timeout_ms / 1000 + ANSWER_MARGIN_S) is not None
-        except (AttributeError, RuntimeError) as exc:
-            raise StoreUnreachableError(f"redis at {store.url}: the connection was closed while waiting") from exc
-        except RedisError:
-            raise
+        return await connection.read_response(timeout=timeout_ms / 1000 + ANSWER_MARGIN_S) is not None

@@ -62,9 +62,11 @@ _BY_TYPE: tuple[tuple[type[Exception], type[MeshError]], ...] = (
 
 @contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Raise the driver's exceptions as ours."""
+    """Raise the driver's exceptions as ours; an unknown script is no failure, `run` sends its text then."""
     try:
         yield
+    except broken.NoScriptError:
+        raise
     except (broken.RedisError, OSError) as exc:
         raise _kind(exc)(f"redis at {url}: {str(exc) or type(exc).__name__}") from exc
 
@@ -87,7 +89,7 @@ class Connection:
         self.keys = Keys(options.mesh)
         self._timeout_s = options.timeout_ms / 1000
         self._closed = False
-        self._waiting: set[AbstractConnection] = set()
+        self._lent: set[AbstractConnection] = set()
         self._flag_scripts = False
         self._pool = _pool(url, options, self._timeout_s)
         self._client = driver.Redis.from_pool(self._pool)
@@ -106,15 +108,12 @@ class Connection:
 
         With `retry`, a broken connection is tried again until the timeout: for scripts that may run twice.
         """
-        script = scripts.load(name)
-        if self._flag_scripts:
-            script = script.flagged()
+        script = scripts.load(name, flagged=self._flag_scripts)
         command = ("EVALSHA", script.sha, 1, key, self.now(), *args)
         try:
             return await self._call(*command, retry=retry)
         except broken.NoScriptError:
-            with translated(self.url):
-                return await self._call("EVAL", script.text, *command[2:], retry=retry)
+            return await self._call("EVAL", script.text, *command[2:], retry=retry)
 
     async def command(self, *command: str | bytes | int, retry: bool = True) -> Any:
         """Run one plain command."""
@@ -132,24 +131,39 @@ class Connection:
         """Return one section of what the server says about itself."""
         return await self._call("INFO", section, retry=True)
 
-    @asynccontextmanager
-    async def waiting(self) -> AsyncIterator[AbstractConnection]:
-        """Lend a connection of its own for a call that waits; it is closed afterwards."""
+    async def lend(self) -> AbstractConnection:
+        """Return an open connection of its own for calls that wait; give it back with `take_back`."""
         self._check_open()
         connection = self._pool.make_connection()
-        self._waiting.add(connection)
+        self._lent.add(connection)
         try:
             with translated(self.url):
                 await connection.connect()
+            self._check_open()
+        except BaseException:
+            await self.take_back(connection)
+            raise
+        return connection
+
+    async def take_back(self, connection: AbstractConnection) -> None:
+        """Close a lent connection."""
+        self._lent.discard(connection)
+        await connection.disconnect(nowait=True)
+
+    @asynccontextmanager
+    async def waiting(self) -> AsyncIterator[AbstractConnection]:
+        """Lend an open connection for one call that waits; however it ends, the connection is closed."""
+        connection = await self.lend()
+        try:
+            with translated(self.url):
                 yield connection
         finally:
-            self._waiting.discard(connection)
-            await connection.disconnect(nowait=True)
+            await self.take_back(connection)
 
     async def aclose(self) -> None:
         """Close every connection, those lent out too."""
         self._closed = True
-        for connection in list(self._waiting):
+        for connection in list(self._lent):
             await connection.disconnect(nowait=True)
         await self._client.aclose()
         await self._pool.disconnect()
@@ -175,6 +189,7 @@ class Connection:
 
 
 def _pool(url: str, options: BackendOptions, timeout_s: float) -> driver.BlockingConnectionPool:
+    tcp_only = {} if url.startswith("unix:") else {"socket_keepalive": True}
     try:
         return driver.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
             url,
@@ -182,10 +197,10 @@ def _pool(url: str, options: BackendOptions, timeout_s: float) -> driver.Blockin
             timeout=timeout_s,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
-            socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
             decode_responses=False,
+            **tcp_only,
         )
     except ValueError as exc:
         raise ConfigurationError(f"store url {redact(url)!r} is not understood: {exc}") from exc

@@ -59,6 +59,14 @@ class Keys:
         """Stream with group `GROUP`, removed with its route: ready and held tasks; entry ids are virtual times."""
         return f"mesh:{{{self.mesh}:{TASKS}}}:q:{route}:{priority}"
 
+    def beats(self) -> str:
+        """Zset, TTL refreshed by heartbeats, kept by scripts: node id to its last beat, of nodes not judged."""
+        return f"mesh:{{{self.mesh}:{COMMON}}}:beats"
+
+    def dead(self) -> str:
+        """Zset, TTL of the retention, kept by scripts: id of a dead node to when it is forgotten."""
+        return f"mesh:{{{self.mesh}:{COMMON}}}:dead"
+
     def channel(self, topic: str) -> str:
         """Pub/sub channel: hints of one topic."""
         return f"mesh:{{{self.mesh}}}:hint:{topic}"

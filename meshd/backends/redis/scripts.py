@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 from meshd.backends.redis.keys import GROUP
+from meshd.backends.redis.node_codec import NODE_FIELDS
 from meshd.backends.redis.task_codec import GUARD_FIELDS, TASK_FIELDS
 from meshd.events import LOG_CAPACITY
 from meshd.tasks.model import MAX_CLAIMS, Priority, TaskState
@@ -37,14 +38,6 @@ class Script:
     name: str
     text: str
     sha: str
-    allow_oom: bool
-    """May run when the store's memory is full: it ends or moves work instead of adding some."""
-
-    def flagged(self) -> "Script":
-        """Return the script for Redis 7 and later, where a script says that it may run out of memory."""
-        if not self.allow_oom:
-            return self
-        return _script(self.name, "#!lua flags=allow-oom\n" + self.text, allow_oom=True)
 
 
 _GROWING = frozenset({"task_submit", "record_write", "event_append", "node_join"})
@@ -52,9 +45,16 @@ _GROWING = frozenset({"task_submit", "record_write", "event_append", "node_join"
 
 
 @cache
-def load(name: str) -> Script:
-    """Return the script `lua/<name>.lua` with its includes in place."""
-    return _script(name, _expand(_read(f"{name}.lua"), set()), allow_oom=name not in _GROWING)
+def load(name: str, *, flagged: bool) -> Script:
+    """Return the script `lua/<name>.lua` with its includes in place.
+
+    With `flagged`, for Redis 7 and later, a script that ends or moves work says that it may run with the memory full.
+    """
+    text = _expand(_read(f"{name}.lua"), set())
+    if flagged and name not in _GROWING:
+        text = "#!lua flags=allow-oom\n" + text
+    # Redis identifies a script by the SHA-1 of its text; nothing here depends on its strength.
+    return Script(name=name, text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def names() -> list[str]:
@@ -86,6 +86,7 @@ def constants() -> Mapping[str, str]:
         "TERMINAL": _lua_table(dict.fromkeys(terminal, "true")),
         "TASK_FIELDS": _lua_list(TASK_FIELDS),
         "GUARD_FIELDS": _lua_list(GUARD_FIELDS),
+        "NODE_FIELDS": _lua_list(NODE_FIELDS),
         "PAYLOAD_AT": str(TASK_FIELDS.index("pl") + 1),
         "CONTEXT_AT": str(TASK_FIELDS.index("cx") + 1),
         "RESULT_AT": str(TASK_FIELDS.index("res") + 1),
@@ -116,9 +117,3 @@ def _expand(text: str, included: set[str]) -> str:
         return _expand(_read(f"shared/{name}.lua"), included)
 
     return _INCLUDE.sub(replacement, text)
-
-
-def _script(name: str, text: str, *, allow_oom: bool) -> Script:
-    # Redis identifies a script by the SHA-1 of its text; nothing here depends on its strength.
-    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return Script(name=name, text=text, sha=sha, allow_oom=allow_oom)

@@ -8,6 +8,7 @@ at the store now and then. A ring that comes before the wait is remembered.
 import asyncio
 import errno
 import os
+import time
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ _HINTS = b"h"
 _WORK = b"w"
 _GONE = frozenset({errno.ENXIO, errno.ENOENT})
 _PIPE_BYTES = 65_536
+_UNFINISHED = "."
+_MAKING_S = 60
 
 
 def ring(folder: Path, bell: str, *, node_id: str = "") -> bool:
@@ -46,8 +49,12 @@ def clear_away_all(folder: Path) -> None:
     """Remove the pipes that killed processes left behind."""
     with suppress(OSError):
         for path in list(folder.iterdir()):
-            if path.is_fifo() and _is_silent(path):
+            if path.is_fifo() and not _is_being_made(path) and _is_silent(path):
                 path.unlink(missing_ok=True)
+
+
+def _is_being_made(path: Path) -> bool:
+    return path.name.startswith(_UNFINISHED) and time.time() - path.stat().st_mtime < _MAKING_S
 
 
 def _is_silent(path: Path) -> bool:
@@ -86,14 +93,19 @@ class Bell:
         self.folder.mkdir(exist_ok=True)
         name = new_id()
         # Opened under another name first: a pipe without a reader would be cleared away as a dead process's.
-        unfinished = self.folder.with_name(f"{self.folder.name}.{name}")
+        unfinished = self.folder / f"{_UNFINISHED}{name}"
         os.mkfifo(unfinished)
-        reader = os.open(unfinished, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        # A writer of our own keeps the pipe from reporting its end whenever a ringer closes.
-        writer = os.open(unfinished, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._pipes = (reader, writer)
-        self.name = name
-        unfinished.rename(self.folder / name)
+        try:
+            reader = os.open(unfinished, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            # A writer of our own keeps the pipe from reporting its end whenever a ringer closes.
+            writer = os.open(unfinished, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._pipes = (reader, writer)
+            self.name = name
+            unfinished.rename(self.folder / name)
+        except OSError:
+            self._take_down()
+            clear_away(self.folder, unfinished.name)
+            raise
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(reader, self._hear)
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 from meshd.backends.port import BackendOptions
 from meshd.backends.sqlite.bells import clear_away, ring
 from meshd.backends.sqlite.opening import Location, connect
+from meshd.backends.sqlite.patience import patiently
 from meshd.backends.sqlite.transaction import Ring, Transaction
 from meshd.backends.sqlite.translate import translated
 from meshd.backends.sqlite.waiting import forget_bells
@@ -24,6 +25,8 @@ from meshd.errors import StoreUnreachableError
 from meshd.tasks.model import Durability
 
 T = TypeVar("T")
+
+_SYNC_S = 1.0
 
 
 class Reader:
@@ -52,6 +55,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._mesh = 0
         self._sync: asyncio.TimerHandle | None = None
+        self._has_unsynced = False
 
     async def open(self) -> None:
         """Open the file; on failure nothing stays open."""
@@ -78,6 +82,8 @@ class Database:
         """Close the file. Idempotent."""
         if self._sync is not None:
             self._sync.cancel()
+            self._sync = None
+            await asyncio.get_running_loop().run_in_executor(None, self._sync_log)
         with suppress(RuntimeError):
             closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close)
             self._thread.shutdown(wait=False)
@@ -101,20 +107,22 @@ class Database:
     def _read(self, work: Callable[[Reader], T]) -> T:
         if self._connection is None:
             raise self._closed()
+        reader = Reader(self._connection, self._mesh, self._clock)
         with translated(self.location.path):
-            return work(Reader(self._connection, self._mesh, self._clock))
+            return patiently(lambda: work(reader), timeout_ms=self._options.timeout_ms)
 
     def _write(self, work: Callable[[Transaction], T]) -> T:
         connection = self._connection
         if connection is None:
             raise self._closed()
         with translated(self.location.path):
-            connection.execute("BEGIN IMMEDIATE")
+            patiently(lambda: connection.execute("BEGIN IMMEDIATE"), timeout_ms=self._options.timeout_ms)
             try:
                 transaction = Transaction(connection, self._mesh, self._clock)
                 result = work(transaction)
                 rings = transaction.flush()
                 connection.execute("COMMIT")
+                self._has_unsynced |= transaction.has_changes
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -141,26 +149,23 @@ class Database:
 
     def _sync_soon(self) -> None:
         """Keep D1's promise: what is committed reaches the disk within 2 seconds, although no commit waits for it."""
-        if self.location.durability is Durability.D1 and self._sync is None:
+        if self._has_unsynced and self._sync is None and self.location.durability is Durability.D1:
             loop = asyncio.get_running_loop()
             self._sync = loop.call_later(_SYNC_S, self._sync_now, loop)
 
     def _sync_now(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sync = None
-        loop.run_in_executor(None, _sync_file, f"{self.location.path}-wal")
+        loop.run_in_executor(None, self._sync_log)
 
-
-_SYNC_S = 1.0
-
-
-def _sync_file(path: str) -> None:
-    # Only the log: opening the database file itself a second time would drop SQLite's locks on it.
-    with suppress(OSError):
-        log = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(log)
-        finally:
-            os.close(log)
+    def _sync_log(self) -> None:
+        # Only the log: opening the database file itself a second time would drop SQLite's locks on it.
+        self._has_unsynced = False
+        with suppress(OSError):
+            log = os.open(f"{self.location.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(log)
+            finally:
+                os.close(log)
 
 
 def bells_folder(path: Path) -> Path:

@@ -20,9 +20,18 @@ from meshd.nodes.model import (
 )
 from meshd.nodes.store import NODES_LOG
 
+# The cross join makes the wanted capabilities the outer loop: only rows of holders are read, whatever SQLite's planner
+# thinks of the other index.
 _HOLD_ALL = (
-    " (SELECT node_id FROM capabilities WHERE mesh = :mesh AND agent_id = '' AND capability IN"
-    " (SELECT value FROM json_each(:capabilities)) GROUP BY node_id HAVING count(*) = :wanted)"
+    "(SELECT c.node_id FROM json_each(:capabilities) w CROSS JOIN capabilities c"
+    " ON c.mesh = :mesh AND c.capability = w.value AND c.agent_id = ''"
+    " GROUP BY c.node_id HAVING count(*) = :wanted)"
+)
+_HOLDERS = (
+    "SELECT c.node_id, c.agent_id FROM json_each(:capabilities) w CROSS JOIN capabilities c"
+    " ON c.mesh = :mesh AND c.capability = w.value CROSS JOIN nodes n ON n.mesh = c.mesh AND n.id = c.node_id"
+    " WHERE n.dead_ms IS NULL AND n.beat_ms >= :current"
+    " GROUP BY c.node_id, c.agent_id HAVING count(*) = :wanted"
 )
 
 
@@ -136,16 +145,13 @@ class SqliteNodeStore:
                     for agent_id in ("", *(agent.id for agent in node.profile.agents))
                 )
             rows = reader.connection.execute(
-                "SELECT c.node_id, c.agent_id FROM capabilities c JOIN nodes n ON n.mesh = c.mesh AND n.id = c.node_id"
-                " WHERE c.mesh = ? AND c.capability IN (SELECT value FROM json_each(?))"
-                " AND n.dead_ms IS NULL AND n.beat_ms >= ?"
-                " GROUP BY c.node_id, c.agent_id HAVING count(*) = ?",
-                (
-                    reader.mesh,
-                    array(capabilities),
-                    reader.now_ms() - self._timings.timeout_ms,
-                    len(capabilities),
-                ),
+                _HOLDERS,
+                {
+                    "mesh": reader.mesh,
+                    "capabilities": array(capabilities),
+                    "wanted": len(capabilities),
+                    "current": reader.now_ms() - self._timings.timeout_ms,
+                },
             )
             return sorted(Holder(node_id=node_id, agent_id=agent_id) for node_id, agent_id in rows)
 

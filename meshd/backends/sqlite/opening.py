@@ -1,12 +1,12 @@
 """Opens a store file: finds it, checks it, creates it when there is none. A damaged file is refused, never replaced."""
 
 import sqlite3
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from meshd.backends.port import BackendOptions
+from meshd.backends.sqlite.patience import patiently
 from meshd.backends.sqlite.schema import APPLICATION_ID, CREATE, VERSION
 from meshd.backends.sqlite.translate import translated
 from meshd.clock import system_clock
@@ -16,8 +16,6 @@ from meshd.tasks.model import Durability
 CHECKED_BYTES = 32 * 1024 * 1024
 """Files up to this size are read whole by `quick_check` when opened; of larger ones the header and schema are checked,
 and damage elsewhere is found when it is read."""
-
-_RETRY_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,8 @@ def connect(location: Location, options: BackendOptions) -> tuple[sqlite3.Connec
 
 def _prepare(connection: sqlite3.Connection, location: Location, options: BackendOptions) -> int:
     _check(connection, location.path)
-    _use_wal(connection, options.timeout_ms)
+    # SQLite does not wait for the lock this takes, however long its busy timeout.
+    patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"), timeout_ms=options.timeout_ms)
     connection.execute(f"PRAGMA synchronous = {'FULL' if location.durability is Durability.D2 else 'NORMAL'}")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("BEGIN IMMEDIATE")
@@ -85,6 +84,7 @@ def _prepare(connection: sqlite3.Connection, location: Location, options: Backen
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+    connection.execute("PRAGMA busy_timeout = 0")
     return mesh
 
 
@@ -105,20 +105,6 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 def _header(connection: sqlite3.Connection) -> tuple[int, int]:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     return application_id, connection.execute("PRAGMA user_version").fetchone()[0]
-
-
-def _use_wal(connection: sqlite3.Connection, timeout_ms: int) -> None:
-    """Switch the file to write-ahead logging. SQLite does not wait for its lock here, so this does."""
-    give_up_at = time.monotonic() + timeout_ms / 1000
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
-                raise
-            time.sleep(_RETRY_S)
-        else:
-            return
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -27,9 +27,9 @@ def sweep(transaction: Transaction, *, limit: int, timings: TaskTimings) -> Swee
     """Do one bounded round of everything that is due."""
     now_ms = transaction.now_ms
     graced = _grace(transaction, timings)
-    expired = _sweep(transaction, _OVERDUE, limit, lambda book, task: _expire(book, task, now_ms))
     promoted = _sweep(transaction, _DUE, limit, lambda book, task: _promote(book, task, now_ms))
     lapsed = _sweep(transaction, _LAPSED, limit, lambda book, task: _reclaim(book, task, now_ms))
+    expired = _sweep(transaction, _OVERDUE, limit, lambda book, task: _expire(book, task, now_ms))
     forgotten = _forget(transaction, limit)
     _clean(transaction)
     return SweepReport(

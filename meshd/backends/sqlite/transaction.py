@@ -32,15 +32,22 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection, mesh: int, clock: Clock) -> None:
         self.connection = connection
         self.mesh = mesh
-        self._stored = connection.execute("SELECT now_ms, token, revision FROM meshes WHERE id = ?", (mesh,)).fetchone()
-        now_ms, self._token, self._revision = self._stored
-        self.now_ms: int = max(now_ms, clock())
+        stored = connection.execute("SELECT now_ms, token, revision FROM meshes WHERE id = ?", (mesh,)).fetchone()
+        self._stored: tuple[int, int, int] = stored
+        self._token: int = self._stored[1]
+        self._revision: int = self._stored[2]
+        self.now_ms = max(self._stored[0], clock())
         """Store time of everything in this transaction; never before that of an earlier one."""
         self._changes = connection.total_changes
         self._events: dict[str, list[bytes]] = {}
         self._hints: list[tuple[str, bytes]] = []
         self._counts: Counter[tuple[str, str]] = Counter()
         self._ready: Counter[str] = Counter()
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether anything was written in this transaction."""
+        return self.connection.total_changes != self._changes
 
     def next_token(self) -> int:
         """Return a number greater than every one before, also if the store lost its newest writes: a hybrid clock."""
@@ -81,7 +88,7 @@ class Transaction:
             chosen = choose_waiting(self.connection, self.mesh, self._ready)
             rings.extend(Ring(bell, node_id, route) for bell, node_id, route in chosen)
         self._write_counts()
-        if self.connection.total_changes != self._changes or self._stored[1:] != (self._token, self._revision):
+        if self.has_changes or self._stored[1:] != (self._token, self._revision):
             self.connection.execute(
                 "UPDATE meshes SET now_ms = ?, token = ?, revision = ? WHERE id = ?",
                 (self.now_ms, self._token, self._revision, self.mesh),

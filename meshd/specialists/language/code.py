@@ -28,10 +28,11 @@ def is_code(text: str) -> bool:
 def prose_of(code: str) -> str:
     """Return the comments and documentation strings of source code, in order, one block per comment run."""
     parts: list[str] = []
-    end = -1
+    comment_end: int | None = None
     for found in _PROSE.finditer(code):
-        adjoining = found["line"] is not None and not code[end : found.start()].strip() and end >= 0
-        parts.append("\n" if adjoining else "\n\n")
+        is_line = found["line"] is not None
+        goes_on = is_line and comment_end is not None and not code[comment_end : found.start()].strip()
+        parts.append("\n" if goes_on else "\n\n")
         parts.append(next(group for group in found.groups() if group is not None).strip("! \t"))
-        end = found.end()
+        comment_end = found.end() if is_line else None
     return "".join(parts).strip()

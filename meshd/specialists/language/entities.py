@@ -8,7 +8,7 @@ from meshd.specialists.language.dates import DateMention, find_dates
 from meshd.specialists.language.phones import find_phones
 
 _URL = re.compile(
-    r"(?<![\w@.-])(?:(?:https?|ftps?|wss?)://|www\.(?=\w))(?:\[[0-9a-f:.]{2,45}\]|\w)[^\s<>\"'`{}|\\^，。、）」』”’»]{0,2000}",
+    r"(?<![A-Za-z0-9_@.-])(?:(?:https?|ftps?|wss?)://|www\.(?=\w))(?:\[[0-9a-f:.]{2,45}\]|\w)[^\s<>\"'`{}|\\^，。、）」』”’»]{0,2000}",
     re.IGNORECASE,
 )
 _SCHEME_HOST = re.compile(r"(?:\w+://)?[^/?#]*")

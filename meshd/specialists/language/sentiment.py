@@ -102,7 +102,8 @@ def _strengthens(token: str, distance: int) -> bool:
 
 
 def _negates(tokens: Sequence[str], at: int, place: int) -> bool:
-    token, following = tokens[at], tokens[at + 1]
+    token = tokens[at]
+    following = next(word for word in tokens[at + 1 :] if word != "a")
     if token in english("giving_up"):
         return following == "to"
     if token not in english("negators") and not token.endswith("n't"):

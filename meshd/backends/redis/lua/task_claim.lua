@@ -96,9 +96,9 @@ local function discard(lane, item)
 end
 
 local function take(item, values)
-  local token = next_token(tonumber(values[2] or 0))
+  local token = next_token(number(values[2]))
   taken_bytes = taken_bytes + #values[PAYLOAD_AT] + #(values[CONTEXT_AT] or '')
-  taken[#taken + 1] = {id = item.id, token = whole(token), values = values, claims = tonumber(values[CLAIMS_AT] or 0) + 1}
+  taken[#taken + 1] = {id = item.id, token = whole(token), values = values, claims = number(values[CLAIMS_AT]) + 1}
 end
 
 -- Look at the next item of a queue: hand it out, expire it, or drop an index entry that no record stands behind.

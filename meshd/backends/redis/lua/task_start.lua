@@ -15,13 +15,13 @@ local function start(id, token)
     return 'missing'
   elseif token_of(record) ~= token then
     return record.s == 'expired' and 'expired' or 'fenced'
-  elseif record.s == 'running' then
-    return 'ok'
-  elseif record.s ~= 'claimed' then
+  elseif record.s ~= 'claimed' and record.s ~= 'running' then
     return 'wrong_state'
   elseif is_overdue(record) then
     expire(widen(record))
     return 'expired'
+  elseif record.s == 'running' then
+    return 'ok'
   end
   set(record, 's', 'running')
   set(record, 'st', number(record.st) + 1)

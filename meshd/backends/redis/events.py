@@ -1,0 +1,155 @@
+"""`EventBus` on Redis: logs are streams, hints are pub/sub.
+
+An entry of a log has as its id the number of its last event. A script that makes many transitions writes them as one entry,
+a line each; a cursor is the number of one event, so a reader can stop and resume inside an entry.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from redis.asyncio.connection import AbstractConnection
+
+from meshd.backends.redis.connection import Connection, translated
+from meshd.backends.redis.keys import partition_of
+from meshd.errors import CorruptDataError, InvalidArgumentError, LogTrimmedError
+from meshd.events import START, Event, Hint, Subscription
+
+ENTRIES_PER_STEP = 32
+"""Most entries read at once; one may hold 256 transitions."""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class RedisEventBus:
+    """The logs and hints of one mesh."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._store = connection
+
+    async def append(self, log: str, body: Mapping[str, Any]) -> str:
+        key = self._store.keys.clock(partition_of(log))
+        number = await self._store.run("event_append", key=key, args=(log, _encode(body)), retry=False)
+        return str(int(number))
+
+    async def read(self, log: str, *, after: str = START, limit: int = 100) -> Sequence[Event]:
+        done = _number(after)
+        found: list[Event] = []
+        while len(found) < limit:
+            step = min(limit - len(found), ENTRIES_PER_STEP)
+            entries = await self._store.command("XRANGE", self._store.keys.log(log), f"({done}", "+", "COUNT", step)
+            events = [event for entry in entries for event in _events(log, entry)]
+            if not events:
+                break
+            oldest = int(events[0].cursor)
+            if oldest > done + 1 and (found or after != START):
+                raise LogTrimmedError(log, cursor=after, oldest=str(oldest))
+            found += [event for event in events if int(event.cursor) > done]
+            done = int(events[-1].cursor)
+            if len(entries) < step:
+                break
+        return found[:limit]
+
+    async def latest(self, log: str) -> str:
+        counter = "events" if log == "tasks" else f"events:{log}"
+        number = await self._store.command("HGET", self._store.keys.clock(partition_of(log)), counter)
+        return number.decode() if number else START
+
+    async def publish(self, topic: str, body: Mapping[str, Any]) -> None:
+        await self._store.command("PUBLISH", self._store.keys.channel(topic), _encode(body), retry=False)
+
+    @asynccontextmanager
+    async def subscribe(self, *topics: str) -> AsyncIterator[Subscription]:
+        subscription = RedisSubscription(self._store, topics)
+        try:
+            await subscription.connect()
+            yield subscription
+        finally:
+            await subscription.aclose()
+
+
+class RedisSubscription:
+    """Hints of some topics over a connection of its own, opened again when it breaks."""
+
+    def __init__(self, store: Connection, topics: Sequence[str]) -> None:
+        self._store = store
+        self._topics = {store.keys.channel(topic).encode(): topic for topic in topics}
+        self._connection: AbstractConnection | None = None
+        self._hints: deque[Hint] = deque()
+
+    async def connect(self) -> None:
+        """Subscribe, and return once the server confirmed every topic."""
+        if self._connection is not None or not self._topics:
+            return
+        connection = await self._store.lend()
+        try:
+            with translated(self._store.url):
+                await connection.send_command("SUBSCRIBE", *self._topics)
+                for _ in self._topics:
+                    self._take(await connection.read_response())
+        except BaseException:
+            await self._store.take_back(connection)
+            raise
+        self._connection = connection
+
+    async def get(self, *, timeout_ms: int) -> Hint | None:
+        if not self._hints:
+            await self._listen(timeout_ms)
+        return self._hints.popleft() if self._hints else None
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._store.take_back(connection)
+
+    async def _listen(self, timeout_ms: int) -> None:
+        await self.connect()
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            with translated(self._store.url):
+                self._take(await connection.read_response(timeout=timeout_ms / 1000))
+        except BaseException:
+            await self.aclose()
+            raise
+
+    def _take(self, message: Any) -> None:
+        if message is None or message[0] != b"message":
+            return
+        topic = self._topics[message[1]]
+        body = _parsed(topic, message[2])
+        self._hints.extend(Hint(topic=topic, body=each) for each in (body if isinstance(body, list) else [body]))
+
+
+def _number(cursor: str) -> int:
+    if not cursor.isdecimal():
+        raise InvalidArgumentError(f"cursor {cursor!r} is not one that an event log gave")
+    return int(cursor)
+
+
+def _events(log: str, entry: tuple[bytes, dict[bytes, bytes]]) -> list[Event]:
+    entry_id, fields = entry
+    last = int(entry_id.partition(b"-")[0])
+    at_ms = int(fields[b"at"])
+    bodies = _transitions(fields[b"t"]) if b"t" in fields else [_parsed(log, fields[b"b"])]
+    first = last - len(bodies) + 1
+    return [
+        Event(log=log, cursor=str(number), at_ms=at_ms, body=body) for number, body in enumerate(bodies, start=first)
+    ]
+
+
+def _transitions(lines: bytes) -> list[Any]:
+    parts = (line.split("\t") for line in lines.decode().split("\n"))
+    return [{"event": verb, "task": task, "state": state, "token": int(token)} for verb, task, state, token in parts]
+
+
+def _parsed(source: str, body: bytes) -> Any:
+    try:
+        return _decode(body)
+    except msgspec.DecodeError as exc:
+        raise CorruptDataError(f"a message of {source!r} is not JSON: {exc}") from exc

@@ -1,0 +1,136 @@
+"""`NodeStore` on Redis: one hash per node, a zset of beats, a set per capability."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from meshd.backends.redis.connection import Connection
+from meshd.backends.redis.keys import COMMON
+from meshd.backends.redis.node_codec import holdings, node_of, profile_json, visible_fields, vitals_fields
+from meshd.errors import FencedError, NotFoundError
+from meshd.nodes.model import Beat, Holder, Membership, Node, NodeFilter, NodeProfile, Verdict, Vitals
+
+READ_CHUNK = 256
+SWEEP_LIMIT = 100
+MIN_TTL_MS = 86_400_000
+"""A node record nobody touches ends by itself after a day, or ten timeouts if that is longer."""
+
+
+class RedisNodeStore:
+    """The nodes of one mesh."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._store = connection
+        self._timings = connection.options.nodes
+        self._ttl_ms = max(MIN_TTL_MS, 10 * self._timings.timeout_ms)
+
+    async def join(self, profile: NodeProfile, vitals: Vitals) -> Membership:
+        reply = await self._run(
+            "node_join", profile.id, profile_json(profile), holdings(profile), self._ttl_ms, vitals.status.value,
+            *visible_fields(profile), *vitals_fields(vitals),
+        )  # fmt: skip
+        return Membership(node_id=profile.id, incarnation=int(reply[1]))
+
+    async def announce(self, membership: Membership, profile: NodeProfile) -> None:
+        reply = await self._run(
+            "node_announce", membership.node_id, membership.incarnation, profile_json(profile), holdings(profile),
+            self._ttl_ms, *visible_fields(profile),
+        )  # fmt: skip
+        _check(membership, reply)
+
+    async def heartbeat(self, membership: Membership, vitals: Vitals) -> Beat:
+        reply = await self._run(
+            "node_heartbeat", membership.node_id, membership.incarnation, self._timings.timeout_ms, self._ttl_ms,
+            vitals.status.value, *vitals_fields(vitals),
+        )  # fmt: skip
+        _check(membership, reply)
+        return Beat(live_nodes=int(reply[1]), drain_requested=reply[2] == b"drain")
+
+    async def leave(self, membership: Membership) -> None:
+        await self._run("node_leave", membership.node_id, membership.incarnation)
+
+    async def request_drain(self, node_id: str) -> None:
+        if await self._run("node_drain", node_id) == b"missing":
+            raise NotFoundError(f"node {node_id!r} is not in the mesh")
+
+    async def get(self, node_id: str) -> Node | None:
+        found = await self._read([node_id])
+        return found[0] if found else None
+
+    async def list(self, where: NodeFilter | None = None) -> list[Node]:
+        where = where or NodeFilter()
+        ids = await self._candidates(where)
+        if where.include_dead:
+            ids |= await self._members(self._store.keys.dead())
+        return [node for node in await self._read(sorted(ids)) if _matches(node, where)]
+
+    async def holders(self, capabilities: frozenset[str]) -> Sequence[Holder]:
+        if not capabilities:
+            nodes = await self.list()
+            return sorted(holder for node in nodes for holder in _all_holders(node.profile))
+        found = await self._holders(capabilities)
+        return sorted(_holder(member) for member, is_live in found.items() if is_live)
+
+    async def sweep(self) -> Sequence[Membership]:
+        judged: list[Membership] = []
+        while True:
+            reply = await self._run(
+                "node_sweep", self._timings.timeout_ms, self._timings.dead_retention_ms, SWEEP_LIMIT
+            )
+            judged += [
+                Membership(node_id=reply[at].decode(), incarnation=int(reply[at + 1]))
+                for at in range(1, len(reply), 2)
+            ]
+            if reply[0] != b"more":
+                return judged
+
+    async def _run(self, name: str, *args: str | bytes | int) -> Any:
+        return await self._store.run(name, key=self._store.keys.clock(COMMON), args=args)
+
+    async def _read(self, node_ids: Sequence[str]) -> Sequence[Node]:
+        nodes: list[Node] = []
+        for at in range(0, len(node_ids), READ_CHUNK):
+            chunk = node_ids[at : at + READ_CHUNK]
+            read_ms, *rows = await self._run("node_read", *chunk)
+            nodes += [
+                node_of(node_id, values, read_ms=int(read_ms), timeout_ms=self._timings.timeout_ms)
+                for node_id, values in zip(chunk, rows, strict=True)
+                if values is not None
+            ]
+        return nodes
+
+    async def _candidates(self, where: NodeFilter) -> set[str]:
+        if not where.capabilities:
+            return await self._members(self._store.keys.beats())
+        return {_holder(member).node_id for member in await self._holders(where.capabilities) if "/" not in member}
+
+    async def _holders(self, capabilities: frozenset[str]) -> dict[str, bool]:
+        reply = await self._run("node_holders", self._timings.timeout_ms, *sorted(capabilities))
+        return {reply[at].decode(): reply[at + 1] == b"live" for at in range(0, len(reply), 2)}
+
+    async def _members(self, key: str) -> set[str]:
+        members: Sequence[bytes] = await self._store.command("ZRANGE", key, 0, -1)
+        return {member.decode() for member in members}
+
+
+def _check(membership: Membership, reply: Any) -> None:
+    if reply[0] == b"fenced":
+        raise FencedError(f"node {membership.node_id}", token=membership.incarnation, current=int(reply[1]))
+    if reply[0] == b"missing":
+        raise NotFoundError(f"node {membership.node_id!r} is no longer in the mesh; it has to join again")
+
+
+def _matches(node: Node, where: NodeFilter) -> bool:
+    return (
+        where.capabilities <= node.profile.all_capabilities
+        and (not where.types or node.profile.type in where.types)
+        and (where.include_dead or node.verdict is Verdict.ALIVE)
+    )
+
+
+def _holder(member: str) -> Holder:
+    node_id, _, agent_id = member.partition("/")
+    return Holder(node_id=node_id, agent_id=agent_id)
+
+
+def _all_holders(profile: NodeProfile) -> list[Holder]:
+    return [Holder(node_id=profile.id), *(Holder(node_id=profile.id, agent_id=agent.id) for agent in profile.agents)]

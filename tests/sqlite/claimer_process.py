@@ -1,0 +1,43 @@
+"""A process of its own that works on a store: `claimer_process.py work|wait URL NODE`.
+
+`work` completes tasks until none is ready and prints their ids; `wait` registers, says `waiting`, and after its bell
+rang says how often the bell has rung and how many tasks there were.
+"""
+
+import asyncio
+import sys
+
+from meshd.backends import Backend, open_backend
+from meshd.tasks.model import Completed, Hold, Outcome
+from tests.support.builders import LEASE_MS, a_claimer
+
+LONG_MS = 30_000
+
+
+async def work(backend: Backend, node_id: str) -> None:
+    while claimed := await backend.tasks.claim(a_claimer(node_id), limit=7, lease_ms=LEASE_MS):
+        holds = [Hold(task_id=task.id, token=task.token) for task in claimed]
+        assert set(await backend.tasks.start(holds)) == {Outcome.OK}
+        ended = await backend.tasks.finish([Completed(hold=hold, result=b"1") for hold in holds])
+        assert set(ended) == {Outcome.OK}
+        for hold in holds:
+            print(hold.task_id)
+
+
+async def wait(backend: Backend, node_id: str) -> None:
+    claimer = a_claimer(node_id)
+    assert not await backend.tasks.claim(claimer, limit=1, lease_ms=LEASE_MS)
+    print("waiting", flush=True)
+    rung = await backend.tasks.wait_for_work(claimer, timeout_ms=LONG_MS)
+    claimed = await backend.tasks.claim(claimer, limit=1, lease_ms=LEASE_MS)
+    print("rung" if rung else "late", len(claimed), flush=True)
+
+
+async def main(job: str, url: str, node_id: str) -> None:
+    backend = await open_backend(url)
+    await (work if job == "work" else wait)(backend, node_id)
+    await backend.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
