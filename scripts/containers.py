@@ -16,13 +16,14 @@ PODMAN = os.environ["PODMAN"].split()
 PROJECT = os.environ["PROJECT"]
 NODES = {"general-1": "node-general", "language-1": "node-language", "sensor-1": "node-sensor"}
 CUT = "language-1"
-BURST = 80
+SUBMITTED = 35
+BURST = 32
 
 BURST_SCRIPT = f"""
 from meshd import SyncMesh
 with SyncMesh() as mesh:
     for number in range({BURST}):
-        text = "The mesh was not slow, and nobody waited. " * 8_000
+        text = "The mesh was not slow, and nobody waited. " * 4_000
         print(mesh.tasks.submit("text.analyze", text=text, name=f"burst-{{number}}").id)
 """
 
@@ -64,16 +65,15 @@ def tasks() -> list[Any]:
 def wait_for(what: str, ready: Callable[[], Any], *, seconds: float) -> Any:
     begun = time.monotonic()
     last: object = None
-    while (waited := time.monotonic() - begun) < seconds:
+    while time.monotonic() - begun < seconds:
         try:
             last = ready()
         except (CheckFailedError, json.JSONDecodeError) as exc:
-            last, found = exc, None
+            last = exc
         else:
-            found = last
-        if found:
-            print(f"✓ {what} ({waited:.1f} s)", flush=True)
-            return found
+            if last:
+                print(f"✓ {what} ({time.monotonic() - begun:.1f} s)", flush=True)
+                return last
         time.sleep(0.3)
     raise CheckFailedError(f"not within {seconds:g} s: {what}; last seen: {last}")
 
@@ -95,10 +95,13 @@ def is_healthy(service: str) -> bool:
 def check_that_tasks_cross() -> None:
     def all_done() -> list[Any]:
         found = tasks()
-        return found if found and all(task["state"] == "completed" for task in found) else []
+        return found if len(found) == SUBMITTED and all(task["state"] == "completed" for task in found) else []
 
-    done = wait_for("everything the submitter's container sent is completed", all_done, seconds=90)
-    print(f"  by node: {dict(Counter(task['node'] for task in done))}")
+    done = wait_for(f"all {SUBMITTED} tasks of the submitter's container are completed", all_done, seconds=180)
+    workers = Counter(task["node"] for task in done)
+    print(f"  by node: {dict(workers)}")
+    if workers.keys() != NODES.keys():
+        raise CheckFailedError(f"expected every node to have worked, found {dict(workers)}")
 
 
 def check_that_a_cut_heals() -> None:
@@ -123,16 +126,16 @@ def check_that_a_cut_heals() -> None:
     elsewhere = [key for key in holding if done[key]["node"] != CUT]
     if not elsewhere:
         raise CheckFailedError(f"none of the tasks {CUT} held was finished elsewhere: {holding}")
-    if len({done[key]["node"] for key in done}) < 2:
-        raise CheckFailedError("the burst was done by one node alone")
     print(f"✓ {len(elsewhere)} of {len(holding)} tasks it held were finished elsewhere")
     podman("network", "connect", network, container(NODES[CUT]))
     wait_for(f"{CUT} is back by itself", lambda: CUT in live_nodes(), seconds=60)
-    wait_for(f"{CUT} works again", works_again, seconds=30)
+    wait_for(f"{CUT} works again", works_again, seconds=60)
 
 
 def works_again() -> bool:
-    podman("exec", "-i", container("watcher"), "python", "-", stdin=BURST_SCRIPT.replace(str(BURST), "6"))
+    podman(
+        "exec", "-i", container("watcher"), "python", "-", stdin=BURST_SCRIPT.replace(f"range({BURST})", "range(16)")
+    )
     return any(node["id"] == CUT and node["open_tasks"] for node in live_nodes().values())
 
 

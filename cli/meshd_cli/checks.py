@@ -61,7 +61,10 @@ def _checks(session: Session) -> Iterable[Check]:
     yield _state_dir(Path(settings.state_dir))
     try:
         url = settings.store_url
-        yield _port(url)
+        port = _port(url)
+        yield port
+        if port.state == "fail":
+            return
         yield from session.run(_examine_store)
     except MeshError as exc:
         yield Check(name="store", state="fail", detail=str(exc), fix=_store_fix(exc))

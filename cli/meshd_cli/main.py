@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import typer
 from typer.main import get_command
@@ -54,10 +54,10 @@ def _failed(exc: BaseException, *, debug: bool) -> int:
         case KeyboardInterrupt():
             return INTERRUPTED
         case BaseExceptionGroup():
-            wrapped = cast("BaseExceptionGroup[BaseException]", exc).exceptions
-            if len(wrapped) > 1:
+            first, *others = exc.exceptions
+            if others:
                 raise exc
-            return _failed(wrapped[0], debug=debug)
+            return _failed(first, debug=debug)
         case _:
             raise exc
 

@@ -127,7 +127,7 @@ def up(
     ctx: typer.Context,
     file: Annotated[Path, typer.Option("--file", "-f", help="Which nodes to run.")] = Path("mesh.yaml"),
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when all nodes are in the mesh.")] = False,
-    grace: Grace = 2.0,
+    grace: Grace = 1.5,
     timeout: Timeout = 30.0,
     log_file: LogFile = None,
 ) -> None:
@@ -148,7 +148,7 @@ def up(
     render.hint("`mesh ps` shows them, `mesh logs NAME -f` follows one, `mesh down` stops all")
 
 
-def down(ctx: typer.Context, grace: Grace = 2.0) -> None:
+def down(ctx: typer.Context, grace: Grace = 1.5) -> None:
     """Stop what `mesh up` started here.
 
     \b

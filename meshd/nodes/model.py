@@ -183,3 +183,8 @@ class NodeTimings:
     """A node silent this long is judged dead by the next sweep."""
     dead_retention_ms: int = 3_600_000
     """How long a dead node stays listed."""
+
+    @property
+    def gap_ms(self) -> int:
+        """Pause between two sweeps over which the store itself may have been away: then silence proves nothing."""
+        return max(1, self.timeout_ms - self.heartbeat_ms) // 2

@@ -21,7 +21,7 @@ from meshd.errors import ConflictError
 START_TOLERANCE_SECONDS = 2.0
 """How far two readings of one start time may differ: the boot time they rest on moves with clock corrections."""
 POLL_SECONDS = 0.01
-GRACE = timedelta(seconds=2)
+GRACE = timedelta(seconds=1.5)
 """How long a node may drain by default when all on this machine end: with `HURRY`, all are gone within 5 s."""
 HURRY = timedelta(seconds=2.6)
 """How long a node may take, once told a second time, to give back what it still runs and leave."""

@@ -15,7 +15,7 @@ from random import Random
 from typing import Protocol, cast
 
 from meshd.backends import Backend, BackendOptions, open_backend
-from meshd.errors import MeshError, NotFoundError, UnavailableError
+from meshd.errors import ConflictError, MeshError, NotFoundError, UnavailableError
 from meshd.nodes.model import Beat, Membership, NodeProfile, Vitals, node_topic
 from meshd.runtime.holds import Holds
 from meshd.tasks.model import Outcome
@@ -179,9 +179,11 @@ class Pulse:
 
     async def _leave(self, backend: Backend) -> None:
         try:
+            if self._beat_now:
+                await self._beat(backend)
             await backend.nodes.leave(self._membership)
             await backend.tasks.reclaim(self._membership.node_id, up_to_incarnation=self._membership.incarnation)
-        except UnavailableError as exc:
+        except (UnavailableError, ConflictError, NotFoundError) as exc:
             logger.warning("left without telling the mesh, which will notice by itself: %s", exc)
 
     async def _beat_until_stopped(self, backend: Backend) -> None:

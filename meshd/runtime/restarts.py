@@ -56,4 +56,5 @@ def backoff(short_lives: int, *, policy: RestartPolicy) -> timedelta:
     """Return the wait after `short_lives` earlier short lives: `first * factor ** short_lives`, at most `longest`."""
     if short_lives > 32:
         return policy.longest
-    return min(policy.first * policy.factor**short_lives, policy.longest)
+    times: int = policy.factor**short_lives
+    return min(policy.first * times, policy.longest)

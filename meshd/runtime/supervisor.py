@@ -133,14 +133,15 @@ class Keeper:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(delay.total_seconds()):
                             await stopping.wait()
-        self._report(state=ChildState.STOPPED, wait_seconds=0.0)
+        self._report(replace(self._last, state=ChildState.STOPPED, wait_seconds=0.0))
 
     async def run_once(self) -> Rest | Restart:
         """Live one life; return what follows it."""
         born = monotonic()
         code = await self._live()
+        ended = replace(self._last, state=ChildState.STOPPED, pid=0, exit_code=code)
         if self.supervisor.stopping.is_set():
-            self._report(state=ChildState.STOPPED, pid=0, exit_code=code)
+            self._report(ended)
             return Rest(failed=False)
         verdict = after_exit(
             code,
@@ -148,29 +149,34 @@ class Keeper:
             short_lives=self._short_lives,
             policy=self.supervisor.policy,
         )
-        match verdict:
-            case Restart(delay=delay, short_lives=short_lives):
-                self._short_lives = short_lives
-                wait_seconds = delay.total_seconds()
-                self._report(state=ChildState.BACKOFF, pid=0, exit_code=code, wait_seconds=wait_seconds)
-            case Rest():
-                self._report(state=ChildState.STOPPED, pid=0, exit_code=code)
+        if isinstance(verdict, Restart):
+            self._short_lives = verdict.short_lives
+            ended = replace(ended, state=ChildState.BACKOFF, wait_seconds=verdict.delay.total_seconds())
+        self._report(ended)
         return verdict
 
     async def _live(self) -> int:
         """Start the process and return its exit code; it has ended even if this is cancelled."""
         child = await Child.start(self.command, self.supervisor.state)
         self.supervisor.started(child)
-        restarts = self._last.restarts + 1
-        self._report(state=ChildState.RUNNING, pid=child.pid, started_at=time(), restarts=restarts, wait_seconds=0.0)
+        self._report(
+            replace(
+                self._last,
+                state=ChildState.RUNNING,
+                pid=child.pid,
+                started_at=time(),
+                restarts=self._last.restarts + 1,
+                wait_seconds=0.0,
+            )
+        )
         try:
             return await child.wait()
         finally:
             self.supervisor.ended(child)
 
-    def _report(self, **changes: object) -> None:
-        self._last = replace(self._last, **changes)  # pyright: ignore[reportArgumentType]
-        self.supervisor.report(self._last)
+    def _report(self, report: ChildReport) -> None:
+        self._last = report
+        self.supervisor.report(report)
 
 
 async def clear_strays(state: StateDir, *, grace: timedelta) -> list[str]:

@@ -151,3 +151,25 @@ def test_the_shell_goes_on_after_an_error_and_ends_with_the_last_code(served: Cl
 def test_completion_offers_live_names(served: Cli) -> None:
     words = {"COMP_WORDS": "mesh nodes show ", "COMP_CWORD": "3", "_MESH_COMPLETE": "complete_bash"}
     assert served.run(**words).out.split() == ["reader-1"]
+
+
+def test_a_drained_node_says_so(cli: Cli) -> None:
+    quick = Cli(cli.folder, {"MESHD_HEARTBEAT_INTERVAL_SECONDS": "0.1", "MESHD_NODE_TIMEOUT_SECONDS": "1"})
+    assert quick.run("enable", "--name", "n1").code == 0
+    try:
+        assert quick.run("nodes", "drain", "n1", "--json").json["node"]["draining"]
+        assert quick.run("nodes", "drain", "nobody").code == 3
+    finally:
+        quick.run("disable", "--grace", "1")
+
+
+def test_sync_names_a_node_that_does_not_confirm(cli: Cli) -> None:
+    quick = Cli(cli.folder, {"MESHD_HEARTBEAT_INTERVAL_SECONDS": "0.1", "MESHD_NODE_TIMEOUT_SECONDS": "1"})
+    with quick.start("node", "start", "--name", "n1") as node:
+        while "n1" not in quick.run("nodes", "list").out:
+            assert node.poll() is None
+        node.kill()
+    said = quick.run("sync", "--json")
+    assert (said.code, said.json["confirmed"]) == (8, False)
+    assert said.json["nodes"][0]["id"] == "n1"
+    assert "sent no heartbeat" in quick.run("sync").out or quick.run("agents", "--all").out.count("offline") == 1

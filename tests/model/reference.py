@@ -88,7 +88,7 @@ class Reference:
         if known is not None:
             return known, False, self.tasks[known].state
         task = create(new, now_ms=self._clock())
-        self.log[new.id] = []
+        self.log.setdefault(new.id, [])
         self.tasks[new.id] = task
         self._allow(new.id, Path(task, (("submitted", task.state.value, 0),)))
         if new.idempotency_key:

@@ -7,14 +7,17 @@ falls due at the very millisecond of a step.
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from itertools import zip_longest
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 from uuid import uuid4
 
+import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     MultipleResults,
     RuleBasedStateMachine,
+    initialize,
     multiple,
     rule,
     run_state_machine_as_test,
@@ -51,11 +54,12 @@ from tests.support.stores import StoreSource
 
 TIMINGS = TaskTimings(sweep_ms=60_000)
 LEASES_MS = (3_003, 20_003)
-STEPS_MS = (10, 500, 7_000, 25_000, 130_000)
+STEPS_MS = (10, 10, 500, 500, 7_000, 25_000, 130_000)
 CLAIMERS = (
     a_claimer("n1", holds=["gpu"]),
     a_claimer("n1", incarnation=2, types=["work", "rank"]),
     a_claimer("n2", types=["work", "rank"], holds=["gpu", "fast"]),
+    a_claimer("n2", types=["work", "rank"], holds=["gpu", "fast"], incarnation=2),
     a_claimer("n3", types=["rank"]),
 )
 POLICIES = (
@@ -64,8 +68,37 @@ POLICIES = (
     TaskPolicy(jitter=False, max_attempts=2, max_crashes=2, result_ttl_ms=600_001),
 )
 NODES = ("n1", "n2", "n3")
+STEP_TIMEOUT_S = 30
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+"""No shrinking: it takes minutes against a real store, and a failing history is short enough to read."""
 
 T = TypeVar("T")
+
+
+class Wish(TypedDict):
+    """What a random submit asks for."""
+
+    task_type: str
+    requires: Sequence[str]
+    priority: Priority
+    delay_ms: int
+    expires_in_ms: int | None
+    key: str | None
+    policy: TaskPolicy
+
+
+WISHES = st.builds(
+    Wish,
+    task_type=st.sampled_from(["work", "work", "rank"]),
+    requires=st.sampled_from([(), (), ("gpu",), ("gpu", "fast")]),
+    priority=st.sampled_from(Priority),
+    delay_ms=st.sampled_from([0, 0, 0, 0, 307, 40_007]),
+    expires_in_ms=st.sampled_from([None, None, 605, 60_005]),
+    key=st.sampled_from([None, None, None, "a", "b"]),
+    policy=st.sampled_from(POLICIES),
+)
+WHICH = st.sampled_from([None, 0, 0, 1, 2])
+"""Which of the tasks held now a holder's step is about; `None`: of any hold there ever was, most of them stale."""
 
 
 def without_detours(log: Mapping[str, Sequence[Entry]]) -> dict[str, list[Entry]]:
@@ -106,38 +139,17 @@ class TaskHistory(RuleBasedStateMachine):
             self._run(self._backend.aclose())
             self._stores.finish(self._mesh)
 
-    @rule(
-        target=tasks,
-        task_type=st.sampled_from(["work", "work", "rank"]),
-        requires=st.sampled_from([(), (), ("gpu",), ("gpu", "fast")]),
-        priority=st.sampled_from(Priority),
-        delay_ms=st.sampled_from([0, 0, 0, 307, 40_007]),
-        expires_in_ms=st.sampled_from([None, None, None, 605, 60_005]),
-        key=st.sampled_from([None, None, None, "a", "b"]),
-        policy=st.sampled_from(POLICIES),
-    )
-    def submit(
-        self,
-        task_type: str,
-        requires: Sequence[str],
-        priority: Priority,
-        delay_ms: int,
-        expires_in_ms: int | None,
-        key: str | None,
-        policy: TaskPolicy,
-    ) -> NewTask:
-        new = a_task(
-            task_type,
-            requires=requires,
-            priority=priority,
-            delay_ms=delay_ms,
-            expires_in_ms=expires_in_ms,
-            key=key,
-            policy=policy,
-            task_id=new_id(self._clock),
-        )
-        self._submit(new)
-        return new
+    @initialize(target=tasks, wishes=st.lists(WISHES, min_size=2, max_size=5))
+    def begin(self, wishes: list[Wish]) -> MultipleResults[NewTask]:
+        return multiple(*(self._submit_new(wish) for wish in wishes))
+
+    @initialize(target=holds, claimer=st.sampled_from(CLAIMERS))
+    def begin_work(self, claimer: Claimer) -> MultipleResults[Hold]:
+        return multiple(*self._claim(claimer, 4, LEASES_MS[-1]))
+
+    @rule(target=tasks, wish=WISHES)
+    def submit(self, wish: Wish) -> NewTask:
+        return self._submit_new(wish)
 
     @rule(new=tasks)
     def submit_again(self, new: NewTask) -> None:
@@ -159,49 +171,58 @@ class TaskHistory(RuleBasedStateMachine):
             self._start(hold)
         return multiple(*holds)
 
-    @rule(hold=holds)
-    def start(self, hold: Hold) -> None:
+    @rule(hold=holds, which=WHICH)
+    def start(self, hold: Hold, which: int | None) -> None:
+        hold = self._pick(hold, which)
         self._start(hold)
 
-    @rule(hold=holds, lease_ms=st.sampled_from(LEASES_MS))
-    def renew(self, hold: Hold, lease_ms: int) -> None:
+    @rule(hold=holds, which=WHICH, lease_ms=st.sampled_from(LEASES_MS))
+    def renew(self, hold: Hold, which: int | None, lease_ms: int) -> None:
+        hold = self._pick(hold, which)
         (outcome,) = self._run(self._backend.tasks.renew([hold], lease_ms=lease_ms))
         event = states.Renew(token=hold.token, lease_until_ms=self._clock() + lease_ms)
         self._compare_step(hold, event, outcome)
 
-    @rule(hold=holds, fraction=st.sampled_from([None, 0.0, 0.25, 1.0]), note=st.sampled_from(["", "half"]))
-    def progress(self, hold: Hold, fraction: float | None, note: str) -> None:
+    @rule(hold=holds, which=WHICH, fraction=st.sampled_from([None, 0.0, 0.25, 1.0]), note=st.sampled_from(["", "half"]))
+    def progress(self, hold: Hold, which: int | None, fraction: float | None, note: str) -> None:
+        hold = self._pick(hold, which)
         outcome = self._run(self._backend.tasks.progress(hold, fraction=fraction, note=note))
         self._compare_step(hold, states.Progress(token=hold.token, fraction=fraction, note=note), outcome)
 
-    @rule(hold=holds, result=st.sampled_from([b"1", b"[]"]))
-    def complete(self, hold: Hold, result: bytes) -> None:
+    @rule(hold=holds, which=WHICH, result=st.sampled_from([b"1", b"[]"]))
+    def complete(self, hold: Hold, which: int | None, result: bytes) -> None:
+        hold = self._pick(hold, which)
         event = states.Complete(token=hold.token, result=result, now_ms=self._clock())
         self._finish(Completed(hold=hold, result=result), event)
 
     @rule(
         hold=holds,
+        which=WHICH,
         kind=st.sampled_from([FailureKind.ERROR, FailureKind.TIMEOUT, FailureKind.REJECTED]),
         retry_in_ms=st.sampled_from([None, 0, 0, 407, 30_007]),
     )
-    def fail(self, hold: Hold, kind: FailureKind, retry_in_ms: int | None) -> None:
+    def fail(self, hold: Hold, which: int | None, kind: FailureKind, retry_in_ms: int | None) -> None:
+        hold = self._pick(hold, which)
         event = states.Fail(
             token=hold.token, kind=kind, message="m", detail="d", retry_in_ms=retry_in_ms, now_ms=self._clock()
         )
         self._finish(Failed(hold=hold, kind=kind, message="m", detail="d", retry_in_ms=retry_in_ms), event)
 
-    @rule(hold=holds)
-    def release(self, hold: Hold) -> None:
+    @rule(hold=holds, which=WHICH)
+    def release(self, hold: Hold, which: int | None) -> None:
+        hold = self._pick(hold, which)
         self._finish(Released(hold=hold), states.Release(token=hold.token, now_ms=self._clock()))
 
-    @rule(hold=holds)
-    def stop(self, hold: Hold) -> None:
+    @rule(hold=holds, which=WHICH)
+    def stop(self, hold: Hold, which: int | None) -> None:
+        hold = self._pick(hold, which)
         self._finish(Stopped(hold=hold), states.Stop(token=hold.token, now_ms=self._clock()))
 
-    @rule(new=tasks, reason=st.sampled_from(["no", "stop"]))
-    def cancel(self, new: NewTask, reason: str) -> None:
+    @rule(new=tasks, which=WHICH, reason=st.sampled_from(["no", "stop"]))
+    def cancel(self, new: NewTask, which: int | None, reason: str) -> None:
+        task_id = self._pick(Hold(task_id=new.id, token=0), which).task_id
         event = states.Cancel(reason=reason, now_ms=self._clock())
-        self._change(new.id, event, self._backend.tasks.cancel(new.id, reason=reason))
+        self._change(task_id, event, self._backend.tasks.cancel(task_id, reason=reason))
 
     @rule(new=tasks)
     def redrive(self, new: NewTask) -> None:
@@ -223,6 +244,11 @@ class TaskHistory(RuleBasedStateMachine):
     def sweep(self) -> None:
         self._sweep()
 
+    def _submit_new(self, wish: Wish) -> NewTask:
+        new = a_task(**wish, task_id=new_id(self._clock))
+        self._submit(new)
+        return new
+
     def _submit(self, new: NewTask) -> None:
         (receipt,) = self._run(self._backend.tasks.submit([new]))
         assert receipt_facts(receipt) == self._reference.submit(new)
@@ -235,6 +261,13 @@ class TaskHistory(RuleBasedStateMachine):
         self._reference.claim(claimer, claimed, limit=limit, lease_ms=lease_ms)
         self._compare_records()
         return [Hold(task_id=task.id, token=task.token) for task in claimed]
+
+    def _pick(self, hold: Hold, which: int | None) -> Hold:
+        held = [task for task in self._reference.tasks.values() if task.state.is_held]
+        if which is None or not held:
+            return hold
+        task = held[which % len(held)]
+        return Hold(task_id=task.id, token=task.token)
 
     def _start(self, hold: Hold) -> None:
         (outcome,) = self._run(self._backend.tasks.start([hold]))
@@ -294,11 +327,13 @@ class TaskHistory(RuleBasedStateMachine):
 
     def _run(self, call: Awaitable[T]) -> T:
         async def awaited() -> T:
-            return await call
+            async with asyncio.timeout(STEP_TIMEOUT_S):
+                return await call
 
         return self._runner.run(awaited())
 
 
+@pytest.mark.timeout(0, func_only=True)
 def test_random_histories_agree_with_the_pure_rules(stores: StoreSource) -> None:
     with asyncio.Runner() as runner:
 
@@ -306,4 +341,4 @@ def test_random_histories_agree_with_the_pure_rules(stores: StoreSource) -> None
             def __init__(self) -> None:
                 super().__init__(stores, runner)
 
-        run_state_machine_as_test(HistoryHere)
+        run_state_machine_as_test(HistoryHere, settings=settings(phases=PHASES))

@@ -62,8 +62,7 @@ def report_of(state: StateDir, name: str) -> ChildReport | None:
 async def test_each_process_has_a_pid_file_and_a_log(state: StateDir) -> None:
     commands = [python(name, f"print('hello from {name}', flush=True); {SLEEP}") for name in ("a", "b", "c")]
     async with supervised(Supervisor(commands=commands, state=state)):
-        for name in ("a", "b", "c"):
-            await wait_until(lambda name=name: says(state, name, f"hello from {name}\n"))
+        await wait_until(lambda: all(says(state, name, f"hello from {name}\n") for name in ("a", "b", "c")))
         pids = [pid_of(state, name) for name in ("a", "b", "c")]
         assert all(pids)
         assert state.supervisor_pid.read_text() == f"{os.getpid()}\n"

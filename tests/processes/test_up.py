@@ -46,9 +46,12 @@ def supervisor(fleet: Place) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+async def have_joined(place: Place) -> bool:
+    return all([await place.is_alive(name, place.pid(name)) for name in NAMES])
+
+
 async def all_joined(place: Place) -> None:
-    for name in NAMES:
-        await wait_until(lambda name=name: place.pid(name) and place.is_alive(name, place.pid(name)), timeout=30)
+    await wait_until(lambda: have_joined(place), timeout=30)
 
 
 def pids(place: Place) -> list[int]:

@@ -117,9 +117,14 @@ async def test_a_frozen_node_is_fenced_and_goes_back_to_work_by_itself(
     handle = await mesh.tasks.submit("hold", until=str(flag))
     await until_running(mesh, handle.id, "zombie")
     before = (await mesh.nodes.get("zombie")).incarnation
-    zombie.send_signal(signal.SIGSTOP)
     await start("heir")
+    zombie.send_signal(signal.SIGSTOP)
     await until_running(mesh, handle.id, "heir")
+
+    async def is_judged() -> bool:
+        return (await mesh.nodes.get("zombie")).verdict is Verdict.DEAD
+
+    await wait_until(is_judged, timeout=20)
     zombie.send_signal(signal.SIGCONT)
 
     async def is_back() -> bool:

@@ -1,7 +1,7 @@
 """A process of its own that works on a store: `claimer_process.py work|wait URL NODE`.
 
 `work` completes tasks until none is ready and prints their ids; `wait` registers, says `waiting`, and after its bell
-rang says how often the bell has rung and how many tasks there were.
+rang says so and how many tasks it got.
 """
 
 import asyncio
@@ -14,6 +14,11 @@ from tests.support.builders import LEASE_MS, a_claimer
 LONG_MS = 30_000
 
 
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 async def work(backend: Backend, node_id: str) -> None:
     while claimed := await backend.tasks.claim(a_claimer(node_id), limit=7, lease_ms=LEASE_MS):
         holds = [Hold(task_id=task.id, token=task.token) for task in claimed]
@@ -21,16 +26,16 @@ async def work(backend: Backend, node_id: str) -> None:
         ended = await backend.tasks.finish([Completed(hold=hold, result=b"1") for hold in holds])
         assert set(ended) == {Outcome.OK}
         for hold in holds:
-            print(hold.task_id)
+            say(hold.task_id)
 
 
 async def wait(backend: Backend, node_id: str) -> None:
     claimer = a_claimer(node_id)
     assert not await backend.tasks.claim(claimer, limit=1, lease_ms=LEASE_MS)
-    print("waiting", flush=True)
+    say("waiting")
     rung = await backend.tasks.wait_for_work(claimer, timeout_ms=LONG_MS)
     claimed = await backend.tasks.claim(claimer, limit=1, lease_ms=LEASE_MS)
-    print("rung" if rung else "late", len(claimed), flush=True)
+    say(f"{'rung' if rung else 'late'} {len(claimed)}")
 
 
 async def main(job: str, url: str, node_id: str) -> None:

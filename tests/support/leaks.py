@@ -1,7 +1,7 @@
 """No immortal keys: what a mesh leaves in Redis either ends by itself or is on the permanent list."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import cast
 from urllib.parse import urlsplit
@@ -16,18 +16,11 @@ class MeshKeys:
         parts = urlsplit(url)
         self._client = redis.Redis(host=parts.hostname or "", port=parts.port or 0)
         self._mesh = mesh
+        self._scan = cast("Callable[..., Iterable[bytes]]", self._client.scan_iter)  # pyright: ignore[reportUnknownMemberType]
 
     def all(self) -> list[str]:
         """Return every such key, in order."""
-        found: set[bytes] = set()
-        cursor = -1
-        while cursor:
-            answer = self._client.execute_command(
-                "SCAN", max(cursor, 0), "MATCH", f"mesh:{{{self._mesh}*", "COUNT", 10_000
-            )
-            cursor, keys = cast("tuple[int, list[bytes]]", answer)
-            found.update(keys)
-        return sorted(key.decode() for key in found)
+        return sorted(key.decode() for key in self._scan(match=f"mesh:{{{self._mesh}*", count=10_000))
 
     def immortal(self) -> list[str]:
         """Return the keys that have no TTL and no place on the permanent list."""

@@ -82,6 +82,8 @@ class _Show:
         members = line_up(self.plan.nodes)
         late = members.pop() if len(members) > 1 else None
         await self._join(members)
+        if late is None:
+            self.view.say("one node alone is not killed: nobody could take over its tasks")
         self._cursor = await self.mesh.events.latest(TASKS_LOG)
         began = monotonic()
         handles = await self.mesh.tasks.submit_many(self._requests())

@@ -4,7 +4,7 @@ import hashlib
 
 import msgspec
 
-from meshd.backends.redis.connection import Connection
+from meshd.backends.redis.connection import Connection, translated
 from meshd.tasks.model import Claimer
 
 ANSWER_MARGIN_S = 5.0
@@ -32,5 +32,6 @@ async def wait(store: Connection, *, bell: str, timeout_ms: int) -> bool:
     if timeout_ms <= 0:
         return await store.command("LPOP", key, retry=False) is not None
     async with store.waiting() as connection:
-        await connection.send_command("BLPOP", key, timeout_ms / 1000)
+        with translated(store.url):
+            await connection.send_command("BLPOP", key, timeout_ms / 1000)
         return await connection.read_response(timeout=timeout_ms / 1000 + ANSWER_MARGIN_S) is not None

@@ -1,11 +1,11 @@
 """The way to one Redis: a pool for calls, single connections for waiting, and the one place that translates errors."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from random import Random
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import redis.asyncio as driver
 import redis.exceptions as broken
@@ -29,6 +29,8 @@ from meshd.errors import (
 
 FIRST_DELAY_S = 0.02
 MAX_DELAY_S = 1.0
+MAX_SPARE = 4
+"""Most idle connections kept for calls that wait."""
 
 _BY_WORD: dict[str, type[MeshError]] = {
     "READONLY": StoreReadOnlyError,
@@ -61,14 +63,22 @@ _BY_TYPE: tuple[tuple[type[Exception], type[MeshError]], ...] = (
 
 
 @contextmanager
-def translated(url: str) -> Iterator[None]:
-    """Raise the driver's exceptions as ours; an unknown script is no failure, `run` sends its text then."""
+def translated(url: str) -> Generator[None]:
+    """Raise the driver's exceptions as ours; an unknown script is no failure, `run` sends its text then.
+
+    A cancellation that the driver swallowed is raised after all: it awaits through `asyncio.wait_for`, which loses one
+    that comes together with the answer before Python 3.12 (https://github.com/python/cpython/issues/86296).
+    """
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
     try:
         yield
     except broken.NoScriptError:
         raise
     except (broken.RedisError, OSError) as exc:
         raise _kind(exc)(f"redis at {url}: {str(exc) or type(exc).__name__}") from exc
+    if task is not None and task.cancelling() > cancelled:
+        raise asyncio.CancelledError
 
 
 def _kind(exc: Exception) -> type[MeshError]:
@@ -89,10 +99,13 @@ class Connection:
         self.keys = Keys(options.mesh)
         self._timeout_s = options.timeout_ms / 1000
         self._closed = False
+        self._chance = Random()
         self._lent: set[AbstractConnection] = set()
+        self._spare: list[AbstractConnection] = []
         self._flag_scripts = False
         self._pool = _pool(url, options, self._timeout_s)
         self._client = driver.Redis.from_pool(self._pool)
+        self._execute = cast("Callable[..., Awaitable[Any]]", self._client.execute_command)  # pyright: ignore[reportUnknownMemberType]
 
     async def open(self) -> None:
         """Check that a Redis answers, and learn which kind."""
@@ -129,16 +142,17 @@ class Connection:
 
     async def info(self, section: str) -> dict[str, Any]:
         """Return one section of what the server says about itself."""
-        return await self._call("INFO", section, retry=True)
+        answer: dict[str, Any] = await self._call("INFO", section, retry=True)
+        return answer
 
     async def lend(self) -> AbstractConnection:
         """Return an open connection of its own for calls that wait; give it back with `take_back`."""
         self._check_open()
-        connection = self._pool.make_connection()
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         self._lent.add(connection)
         try:
             with translated(self.url):
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
             self._check_open()
         except BaseException:
             await self.take_back(connection)
@@ -151,14 +165,29 @@ class Connection:
         await connection.disconnect(nowait=True)
 
     @asynccontextmanager
-    async def waiting(self) -> AsyncIterator[AbstractConnection]:
-        """Lend an open connection for one call that waits; however it ends, the connection is closed."""
-        connection = await self.lend()
+    async def waiting(self) -> AsyncGenerator[AbstractConnection]:
+        """Lend an open connection for one call that waits; it is used again only if the call came to its end."""
+        connection = await self._spare_connection() or await self.lend()
+        is_clean = False
         try:
             with translated(self.url):
                 yield connection
+            is_clean = connection.is_connected and not self._closed
         finally:
+            if is_clean and len(self._spare) < MAX_SPARE:
+                self._spare.append(connection)
+            else:
+                await self.take_back(connection)
+
+    async def _spare_connection(self) -> AbstractConnection | None:
+        self._check_open()
+        while self._spare:
+            connection = self._spare.pop()
+            with suppress(broken.ConnectionError, OSError):
+                if connection.is_connected and not await connection.can_read():
+                    return connection
             await self.take_back(connection)
+        return None
 
     async def aclose(self) -> None:
         """Close every connection, those lent out too."""
@@ -175,17 +204,21 @@ class Connection:
     async def _call(self, *command: str | bytes | int, retry: bool) -> Any:
         self._check_open()
         give_up = monotonic() + self._timeout_s
-        delay = FIRST_DELAY_S
         with translated(self.url):
-            while True:
-                try:
-                    return await self._client.execute_command(*command)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-                except (broken.ConnectionError, broken.TimeoutError, OSError) as exc:
-                    pause = delay * random.uniform(0.5, 1.0)
-                    if not retry or isinstance(exc, broken.AuthenticationError) or monotonic() + pause >= give_up:
-                        raise
-                await asyncio.sleep(pause)
-                delay = min(delay * 2, MAX_DELAY_S)
+            async with asyncio.timeout(self._timeout_s):
+                return await self._try(command, give_up=give_up if retry else 0)
+
+    async def _try(self, command: Sequence[str | bytes | int], *, give_up: float) -> Any:
+        delay = FIRST_DELAY_S
+        while True:
+            try:
+                return await self._execute(*command)
+            except (broken.ConnectionError, broken.TimeoutError, OSError) as exc:
+                pause = delay * self._chance.uniform(0.5, 1.0)
+                if isinstance(exc, broken.AuthenticationError) or monotonic() + pause >= give_up:
+                    raise
+            await asyncio.sleep(pause)
+            delay = min(delay * 2, MAX_DELAY_S)
 
 
 def _pool(url: str, options: BackendOptions, timeout_s: float) -> driver.BlockingConnectionPool:

@@ -1,11 +1,11 @@
 """`EventBus` on Redis: logs are streams, hints are pub/sub.
 
-An entry of a log has as its id the number of its last event. A script that makes many transitions writes them as one entry,
-a line each; a cursor is the number of one event, so a reader can stop and resume inside an entry.
+An entry of a log has as its id the number of its last event. A script that makes many transitions writes them as one
+entry, a line each; a cursor is the number of one event, so a reader can stop and resume inside an entry.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -62,7 +62,7 @@ class RedisEventBus:
         await self._store.command("PUBLISH", self._store.keys.channel(topic), _encode(body), retry=False)
 
     @asynccontextmanager
-    async def subscribe(self, *topics: str) -> AsyncIterator[Subscription]:
+    async def subscribe(self, *topics: str) -> AsyncGenerator[Subscription]:
         subscription = RedisSubscription(self._store, topics)
         try:
             await subscription.connect()
@@ -88,6 +88,7 @@ class RedisSubscription:
         try:
             with translated(self._store.url):
                 await connection.send_command("SUBSCRIBE", *self._topics)
+            with translated(self._store.url):
                 for _ in self._topics:
                     self._take(await connection.read_response())
         except BaseException:
@@ -123,7 +124,8 @@ class RedisSubscription:
             return
         topic = self._topics[message[1]]
         body = _parsed(topic, message[2])
-        self._hints.extend(Hint(topic=topic, body=each) for each in (body if isinstance(body, list) else [body]))
+        bodies: Sequence[Any] = body if message[2].startswith(b"[") else [body]
+        self._hints.extend(Hint(topic=topic, body=each) for each in bodies)
 
 
 def _number(cursor: str) -> int:

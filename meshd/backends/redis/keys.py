@@ -55,6 +55,10 @@ class Keys:
         """Hash, TTL from the task's end on, kept by scripts: the whole truth about one task (`task_codec`)."""
         return f"mesh:{{{self.mesh}:{TASKS}}}:t:{task_id}"
 
+    def idempotency(self, key: str) -> str:
+        """String, TTL from its task's end on, kept by scripts: id of the task an idempotency key belongs to."""
+        return f"mesh:{{{self.mesh}:{TASKS}}}:idem:{key}"
+
     def queue(self, route: str, priority: str) -> str:
         """Stream with group `GROUP`, removed with its route: ready and held tasks; entry ids are virtual times."""
         return f"mesh:{{{self.mesh}:{TASKS}}}:q:{route}:{priority}"
@@ -95,6 +99,6 @@ PERMANENT: tuple[str, ...] = (
 )
 """Patterns (full match) of keys that may stand without a TTL.
 
-`t` and `idem` get one when their task ends, `held` and `front` vanish when empty, `q` goes with its route, `rec` lives as
-long as its writer asked. All other indexes shrink with what they index.
+`t` and `idem` get one when their task ends, `held` and `front` vanish when empty, `q` goes with its route, `rec` lives
+as long as its writer asked. All other indexes shrink with what they index.
 """

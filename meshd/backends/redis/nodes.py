@@ -74,11 +74,14 @@ class RedisNodeStore:
         judged: list[Membership] = []
         while True:
             reply = await self._run(
-                "node_sweep", self._timings.timeout_ms, self._timings.dead_retention_ms, SWEEP_LIMIT
+                "node_sweep",
+                self._timings.timeout_ms,
+                self._timings.dead_retention_ms,
+                SWEEP_LIMIT,
+                self._timings.gap_ms,
             )
             judged += [
-                Membership(node_id=reply[at].decode(), incarnation=int(reply[at + 1]))
-                for at in range(1, len(reply), 2)
+                Membership(node_id=reply[at].decode(), incarnation=int(reply[at + 1])) for at in range(1, len(reply), 2)
             ]
             if reply[0] != b"more":
                 return judged

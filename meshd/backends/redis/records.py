@@ -50,7 +50,7 @@ class RedisRecordStore:
         reply = await self._run("record_delete", key, "" if revision is None else revision, retry=False)
         if reply[0] == b"mismatch":
             raise RevisionMismatchError(key, expected=revision or 0, current=int(reply[1]))
-        return reply[0] == b"ok"
+        return bool(reply[0] == b"ok")
 
     async def list(self, prefix: str, *, limit: int = 100, after: str = "") -> Sequence[Record]:
         found: list[Record] = []
@@ -79,7 +79,9 @@ def _life(ttl_ms: int | None) -> str | int:
 
 
 def _check(key: str, value: bytes) -> None:
-    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or any(ord(character) < 32 or ord(character) == 127 for character in key):
+    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or any(
+        ord(character) < 32 or ord(character) == 127 for character in key
+    ):
         raise InvalidArgumentError(f"record key {key!r} must be 1 to {MAX_KEY_CHARACTERS} characters, none of control")
     if len(value) > MAX_RECORD_BYTES:
         raise InvalidArgumentError(f"record {key!r} is {len(value)} bytes, over the limit of {MAX_RECORD_BYTES}")

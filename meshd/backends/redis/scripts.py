@@ -28,6 +28,7 @@ ROUTE_REFRESH_MS = 600_000
 BELL_MS = 10_000
 """How long a bell that nobody answers is kept."""
 
+PACKAGE = "meshd.backends.redis"
 _INCLUDE = re.compile(r'^-- #include "(\w+)"$', re.MULTILINE)
 
 
@@ -48,18 +49,19 @@ _GROWING = frozenset({"task_submit", "record_write", "event_append", "node_join"
 def load(name: str, *, flagged: bool) -> Script:
     """Return the script `lua/<name>.lua` with its includes in place.
 
-    With `flagged`, for Redis 7 and later, a script that ends or moves work says that it may run with the memory full.
+    With `flagged`, for Redis 7 and later, it says whether it may run with the memory full; the server then refuses it
+    before its first step or not at all.
     """
     text = _expand(_read(f"{name}.lua"), set())
-    if flagged and name not in _GROWING:
-        text = "#!lua flags=allow-oom\n" + text
+    if flagged:
+        text = ("#!lua\n" if name in _GROWING else "#!lua flags=allow-oom\n") + text
     # Redis identifies a script by the SHA-1 of its text; nothing here depends on its strength.
     return Script(name=name, text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def names() -> list[str]:
     """Return the names of all scripts."""
-    folder = files(__package__) / "lua"
+    folder = files(PACKAGE) / "lua"
     return sorted(entry.name.removesuffix(".lua") for entry in folder.iterdir() if entry.name.endswith(".lua"))
 
 
@@ -103,7 +105,7 @@ def _lua_table(items: Mapping[str, str]) -> str:
 
 
 def _read(path: str) -> str:
-    return (files(__package__) / "lua" / path).read_text(encoding="utf-8")
+    return (files(PACKAGE) / "lua" / path).read_text(encoding="utf-8")
 
 
 def _expand(text: str, included: set[str]) -> str:

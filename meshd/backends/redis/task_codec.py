@@ -15,8 +15,8 @@ milliseconds, tokens whole decimal numbers.
     pl  payload                   cx   context                 w    watchers, one topic a line
     i   idempotency key
 
-`le` is kept minus the sum of all graces granted so far (`shift` in the partition's clock): granting a grace to all holders
-then costs one number, however many they are.
+`le` is kept minus the sum of all graces granted so far (`shift` in the partition's clock): granting a grace to all
+holders then costs one number, however many they are.
 """
 
 from collections.abc import Sequence

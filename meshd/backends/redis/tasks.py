@@ -106,9 +106,7 @@ class RedisTaskStore:
     async def list(self, where: TaskFilter, *, limit: int, cursor: str | None = None) -> TaskPage:
         found: tuple[Task, ...] = ()
         for _ in range(LIST_STEPS):
-            page = await task_scripts.list_page(
-                self._store, where=where, limit=limit - len(found), cursor=cursor or ""
-            )
+            page = await task_scripts.list_page(self._store, where=where, limit=limit - len(found), cursor=cursor or "")
             found += page.tasks
             cursor = page.cursor
             if cursor is None or len(found) >= limit:

@@ -219,13 +219,13 @@ def _sweep(transaction: Transaction, timings: NodeTimings) -> list[Membership]:
     swept_ms, grace_ms = connection.execute(
         "SELECT nodes_swept_ms, nodes_grace_ms FROM meshes WHERE id = ?", (mesh,)
     ).fetchone()
-    if now_ms - swept_ms > 2 * timings.timeout_ms:
-        grace_ms = now_ms
+    if now_ms - swept_ms > timings.gap_ms:
+        grace_ms = max(grace_ms, now_ms + min(now_ms - swept_ms, timings.timeout_ms))
     connection.execute(
         "UPDATE meshes SET nodes_swept_ms = ?, nodes_grace_ms = ? WHERE id = ?", (now_ms, grace_ms, mesh)
     )
     judged: list[Membership] = []
-    if now_ms - grace_ms > timings.timeout_ms:
+    if now_ms > grace_ms:
         rows = connection.execute(
             "UPDATE nodes SET dead_ms = ? WHERE mesh = ? AND dead_ms IS NULL AND beat_ms < ? RETURNING id, incarnation",
             (now_ms, mesh, now_ms - timings.timeout_ms),

@@ -5,15 +5,17 @@
 -- ARGV[2]  node timeout, ms
 -- ARGV[3]  how long a dead node stays listed, ms
 -- ARGV[4]  most nodes of each kind
+-- ARGV[5]  pause since the last sweep from which silence proves nothing, ms
 --
 -- Returns  {'more' | 'all', node id, incarnation, …} of those judged by this call
 -- Cost     O(limit · capabilities)
 -- #include "nodes"
 local timeout, retention, limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local gap = tonumber(ARGV[5])
 local ticks = redis.call('HMGET', clock_key, 'node_tick', 'node_grace')
 local tick, grace = tonumber(ticks[1] or now), tonumber(ticks[2] or 0)
-if now - tick > 2 * timeout then
-  grace = now + timeout
+if now - tick > gap then
+  grace = math.max(grace, now + math.min(now - tick, timeout))
 end
 
 local silent = {}
