@@ -72,6 +72,8 @@ def build_node(words: NodeWords, settings: Settings) -> Node:
         role=words.role or None,
         concurrency=words.concurrency,
         port=settings.port,
+        host=settings.host,
+        specializations=settings.specializations,
         grace=None if words.grace is None else timedelta(seconds=words.grace),
     )
     for agent in settings.agents:

@@ -185,14 +185,14 @@ async def _check_free(mesh: Mesh, state: StateDir, name: str) -> None:
     if running(state.pid_file(name)) is not None:
         raise ConflictError(f"node {name} runs here under `mesh up`; use another --name")
     record = await mesh.backend.nodes.get(name)
-    if record is not None and record.verdict is Verdict.ALIVE and not _ended_here(record):
+    if record is not None and record.verdict is Verdict.ALIVE and not _ended_here(record, host=mesh.settings.host):
         where = f"{record.profile.host} as process {record.profile.pid}"
         raise ConflictError(f"node {name} is alive on {where}; use another --name")
 
 
-def _ended_here(record: Node) -> bool:
-    """Whether the record is of a process of this machine that runs no more."""
-    return record.profile.host == socket.gethostname() and identify(record.profile.pid) is None
+def _ended_here(record: Node, *, host: str) -> bool:
+    """Whether the record is of a process of this machine, which reports `host` if set, that runs no more."""
+    return record.profile.host == (host or socket.gethostname()) and identify(record.profile.pid) is None
 
 
 async def _forget(mesh: Mesh, name: str, *, pid: int) -> None:

@@ -75,6 +75,7 @@ class Node:
         self._agents = {agent.id: agent for agent in agents}
         self._role = role
         self._port = port
+        self._host = socket.gethostname()
         self._grace = grace
         self._handlers = HandlerTable()
         self._holds = Holds()
@@ -114,8 +115,10 @@ class Node:
         concurrency: int | None = None,
         port: int | None = None,
         grace: timedelta | None = None,
+        host: str = "",
+        specializations: Iterable[str] = (),
     ) -> None:
-        """Change what the constructor was given, before the node runs; `None` keeps it, capabilities are added."""
+        """Change what the constructor was given, before the node runs; `None` keeps it, lists are added to it."""
         self.name = check_name("node", name or self.name)
         self.type = check_name("node type", type or self.type)
         self._capabilities |= {check_name("capability", capability) for capability in capabilities}
@@ -123,6 +126,8 @@ class Node:
         self.concurrency = concurrency or self.concurrency
         self._port = self._port if port is None else port
         self._grace = self._grace if grace is None else grace
+        self._host = host or self._host
+        self._specializations = tuple(dict.fromkeys((*self._specializations, *specializations)))
 
     def add_agent(self, agent: Agent) -> None:
         """Register or update an agent on this node; lookups follow within one beat of a running node."""
@@ -147,7 +152,7 @@ class Node:
         return NodeProfile(
             id=self.name,
             type=self.type,
-            host=socket.gethostname(),
+            host=self._host,
             port=self._port,
             pid=os.getpid(),
             protocol=self._protocol,

@@ -173,3 +173,24 @@ def test_sync_names_a_node_that_does_not_confirm(cli: Cli) -> None:
     assert (said.code, said.json["confirmed"]) == (8, False)
     assert said.json["nodes"][0]["id"] == "n1"
     assert "sent no heartbeat" in quick.run("sync").out or quick.run("agents", "--all").out.count("offline") == 1
+
+
+def test_a_node_reports_what_the_settings_say_of_it(cli: Cli) -> None:
+    said = {
+        "MESHD_HOST": "edge-7",
+        "MESHD_PORT": "17002",
+        "MESHD_CAPABILITIES": "reasoning",
+        "MESHD_SPECIALIZATIONS": "law",
+        "MESHD_MAX_CAPACITY": "3",
+        "MESHD_AGENTS": '[{"name": "scout", "role": "analyzer", "capabilities": ["seeing"]}]',
+    }
+    quick = Cli(cli.folder, said)
+    assert quick.run("enable", "--name", "n1").code == 0
+    try:
+        node = quick.run("nodes", "show", "n1", "--json").json["node"]
+    finally:
+        quick.run("disable", "--grace", "1")
+    assert (node["host"], node["port"], node["capacity"]) == ("edge-7", 17002, 3)
+    assert {"reasoning", "seeing"} <= set(node["capabilities"])
+    assert "law" in node["specializations"]
+    assert [agent["name"] for agent in node["agents"]] == ["scout"]

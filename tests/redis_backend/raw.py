@@ -15,7 +15,7 @@ def raw_commands(port: int) -> Generator[Raw]:
     """Open a plain client of the server on `port`."""
     client = redis.Redis(host="127.0.0.1", port=port)
     try:
-        commands: Raw = client.execute_command  # pyright: ignore[reportUnknownMemberType]
+        commands: Raw = client.execute_command  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         yield commands
     finally:
         client.close()

@@ -47,7 +47,7 @@ def test_a_large_repetitive_value_is_compressed() -> None:
     assert len(packed) < 2_000
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}.__iter__(), lambda: None, b"\xff".decode("latin-1").join], ids=repr)
+@pytest.mark.parametrize("value", [object(), len, 1j, {1: object()}], ids=["object", "function", "complex", "nested"])
 def test_a_value_without_a_json_form_is_refused(value: object) -> None:
     with pytest.raises(InvalidPayloadError):
         encode(value)

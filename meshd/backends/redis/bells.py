@@ -4,7 +4,7 @@ import hashlib
 
 import msgspec
 
-from meshd.backends.redis.connection import Connection, translated
+from meshd.backends.redis.connection import Connection, read_within, translated
 from meshd.tasks.model import Claimer
 
 ANSWER_MARGIN_S = 5.0
@@ -34,4 +34,4 @@ async def wait(store: Connection, *, bell: str, timeout_ms: int) -> bool:
     async with store.waiting() as connection:
         with translated(store.url):
             await connection.send_command("BLPOP", key, timeout_ms / 1000)
-        return await connection.read_response(timeout=timeout_ms / 1000 + ANSWER_MARGIN_S) is not None
+        return await read_within(connection, timeout_ms / 1000, margin_s=ANSWER_MARGIN_S) is not None

@@ -29,6 +29,8 @@ from meshd.errors import (
 
 FIRST_DELAY_S = 0.02
 MAX_DELAY_S = 1.0
+EARLY_S = 0.05
+"""A wait may end this much before its time and still count as having ended on time."""
 MAX_SPARE = 4
 """Most idle connections kept for calls that wait."""
 
@@ -88,6 +90,22 @@ def _kind(exc: Exception) -> type[MeshError]:
         if isinstance(exc, theirs):
             return ours
     return _BY_WORD.get(str(exc).partition(" ")[0], CorruptDataError)
+
+
+async def read_within(connection: AbstractConnection, timeout_s: float, *, margin_s: float = 0.0) -> Any:
+    """Return the next answer on a lent connection, or `None` once `timeout_s` and the margin have passed.
+
+    The driver takes a socket's own ETIMEDOUT for the end of the wait and answers `None` at once, for ever: the network
+    was cut. A `None` that comes early is therefore a broken connection.
+
+    Raises:
+        StoreUnreachableError: the connection is broken.
+    """
+    began = monotonic()
+    answer = await connection.read_response(timeout=timeout_s + margin_s)
+    if answer is None and monotonic() - began < timeout_s - EARLY_S:
+        raise broken.ConnectionError("the connection timed out")
+    return answer
 
 
 class Connection:

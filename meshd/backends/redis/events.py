@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from redis.asyncio.connection import AbstractConnection
 
-from meshd.backends.redis.connection import Connection, translated
+from meshd.backends.redis.connection import Connection, read_within, translated
 from meshd.backends.redis.keys import partition_of
 from meshd.errors import CorruptDataError, InvalidArgumentError, LogTrimmedError
 from meshd.events import START, Event, Hint, Subscription
@@ -114,7 +114,7 @@ class RedisSubscription:
             return
         try:
             with translated(self._store.url):
-                self._take(await connection.read_response(timeout=timeout_ms / 1000))
+                self._take(await read_within(connection, timeout_ms / 1000))
         except BaseException:
             await self.aclose()
             raise

@@ -50,7 +50,8 @@ local function admit(queue)
 end
 
 local function create(at, id, idempotency)
-  local record = {id = id, q = ARGV[at + 1], se = '', k = '', i = idempotency, w = '', changes = {}}
+  local record = new_record(id)
+  record.q, record.se, record.k, record.i, record.w = ARGV[at + 1], '', '', idempotency, ''
   records[id] = record
   local delay = tonumber(ARGV[at + 3])
   set(record, 'q', record.q)

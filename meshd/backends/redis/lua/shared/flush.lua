@@ -33,7 +33,7 @@ local function write_records()
     append_fresh(queue, list)
   end
   for _, record in ipairs(touched) do
-    redis.call('HSET', task_key(record.id), unpack(record.changes))
+    redis.call('HSET', task_key(record.id), unpack(record.changes, 1, record.size))
   end
   for _, retention in ipairs(retentions) do
     redis.call('PEXPIRE', task_key(retention.record.id), retention.ttl)

@@ -25,6 +25,14 @@ local function bucket(map, name)
   return list
 end
 
+-- A record sized for what most steps read and change, since growing tables is what costs most here.
+local function new_record(id)
+  return {
+    id = id, changes = {nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil}, size = 0,
+    s = nil, k = nil, se = nil, x = nil, q = nil, pol = nil, i = nil, w = nil, n = nil, fi = nil, le = nil, v = nil,
+  }
+end
+
 local function load(id, fields)
   local record = records[id]
   if record ~= nil then
@@ -35,7 +43,7 @@ local function load(id, fields)
     records[id] = false
     return false
   end
-  record = {id = id, changes = {}}
+  record = new_record(id)
   for at = 1, #fields do
     record[fields[at]] = values[at] or ''
   end
@@ -55,13 +63,13 @@ local function widen(record)
 end
 
 local function set(record, field, value)
-  local changes = record.changes
-  local size = #changes
+  local changes, size = record.changes, record.size
   if size == 0 then
     touched[#touched + 1] = record
   end
   changes[size + 1] = field
   changes[size + 2] = value
+  record.size = size + 2
   record[field] = value
 end
 
@@ -153,6 +161,18 @@ local function schedule(record, due_ms)
   due[#due + 1] = record.id
 end
 
+local retention_of = {}
+
+local function retention(policy, state)
+  local ttls = retention_of[policy]
+  if not ttls then
+    local kept, dead = string.match(policy, '^%d+,%d+,(%d+),(%d+)')
+    ttls = {kept = tonumber(kept), dead = tonumber(dead)}
+    retention_of[policy] = ttls
+  end
+  return state == 'dead' and ttls.dead or ttls.kept
+end
+
 local function tell_watchers(record)
   for topic in string.gmatch(record.w, '[^\n]+') do
     local list = bucket(told, topic)
@@ -172,13 +192,14 @@ local function end_task(record, state, reason)
   if record.x ~= '' then
     undeadlined[#undeadlined + 1] = record.id
   end
-  local kept, dead = string.match(record.pol, '^%d+,%d+,(%d+),(%d+)')
-  local ttl = tonumber(state == 'dead' and dead or kept)
+  local ttl = retention(record.pol, state)
   local list = bucket(ended, state)
   list[#list + 1] = now + ttl
   list[#list + 1] = record.id
   retentions[#retentions + 1] = {record = record, ttl = ttl + SLACK_MS}
-  tell_watchers(record)
+  if record.w ~= '' then
+    tell_watchers(record)
+  end
 end
 
 local function unhold(record)
