@@ -24,7 +24,7 @@ class Skill:
     handler: str
     """`module:function`, imported only when a node with this skill is built."""
     prepare: str = ""
-    """`module:function` to call before the node joins: what would make its first task slow."""
+    """`module:function` to call before a node made for this skill joins: what would make its first task slow."""
     needs: tuple[str, ...] = ()
     """Modules of other packages it cannot do without."""
     extra: str = ""
@@ -35,9 +35,9 @@ class Skill:
         """What it needs and this machine has not."""
         return tuple(module for module in self.needs if find_spec(module) is None)
 
-    def load(self) -> Handler:
-        """Return the handler itself, prepared."""
-        if self.prepare:
+    def load(self, *, prepared: bool) -> Handler:
+        """Return the handler itself; unless `prepared`, its first call loads what it needs."""
+        if prepared and self.prepare:
             _named(self.prepare)()
         return _named(self.handler)
 
@@ -105,8 +105,9 @@ def handlers_for(node_type: str) -> dict[str, Handler]:
     """
     check_buildable(node_type)
     specialist = _specialist(node_type)
-    skills = (*specialist.essential, *specialist.optional)
-    return {skill.task_type: skill.load() for skill in skills if not skill.missing}
+    essential = {skill.task_type: skill.load(prepared=True) for skill in specialist.essential}
+    optional = [skill for skill in specialist.optional if not skill.missing]
+    return essential | {skill.task_type: skill.load(prepared=False) for skill in optional}
 
 
 def create_node(node_type: str = NodeType.GENERAL, *, name: str | None = None, concurrency: int = 8) -> Node:

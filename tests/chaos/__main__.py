@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--kills", type=int, default=30, help="how many node processes to kill")
     parser.add_argument("--redis-kills", type=int, default=0, help="how often to kill redis-server (Redis only)")
+    parser.add_argument("--freezes", type=int, default=0, help="how often to stop a node process until it is a zombie")
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--concurrency", type=int, default=8, help="tasks a node runs at once")
     parser.add_argument("--seed", type=int, default=7)
@@ -31,6 +32,7 @@ def main() -> int:
         tasks=given.tasks,
         kills=given.kills,
         store_kills=given.redis_kills,
+        freezes=given.freezes,
         seed=given.seed,
         nodes=given.nodes,
         concurrency=given.concurrency,

@@ -7,10 +7,13 @@ against the handlers' files, and the client's receipts against all of them.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tests.chaos.history import STORE, Effect, Entry, Final, History, Kill, Phase, Remains, Rule, Violation
+from tests.chaos.history import Effect, Entry, Final, Freeze, History, Phase, Remains, Rule, Violation
 
 CLOCK_SLACK_MS = 250
 """Our clock and the store's are the same machine's; this covers the way between them."""
+
+ZOMBIE_MS = 1_000
+"""How long after it was woken a node may take to learn that it was judged dead."""
 
 HELD = frozenset({"claimed", "running"})
 ENDED = frozenset({"completed", "dead", "cancelled", "expired"})
@@ -50,7 +53,7 @@ def check(history: History) -> list[Violation]:
     found += _check_receipts(history, by_task)
     found += _check_records(history, by_task)
     found += _check_effects(by_task, history.effects)
-    found += _check_reruns(by_task, history.effects, history.kills)
+    found += _check_reruns(history, by_task)
     found += _check_deaths(history)
     found += [
         Violation(rule=Rule.EXIT, subject=life, detail=f"ended with exit code {code}")
@@ -170,12 +173,9 @@ def _pairs(by_task: Mapping[str, Sequence[Entry]], verb: str) -> set[tuple[str, 
     return {(task_id, entry.token) for task_id, entries in by_task.items() for entry in entries if entry.verb == verb}
 
 
-def _check_reruns(
-    by_task: Mapping[str, Sequence[Entry]], effects: Iterable[Effect], kills: Sequence[Kill]
-) -> Iterator[Violation]:
+def _check_reruns(history: History, by_task: Mapping[str, Sequence[Entry]]) -> Iterator[Violation]:
     """Every task taken back was a dead process's; who held one that no handler saw is told by the time alone."""
-    lives = {(effect.task_id, effect.token): effect.life for effect in effects}
-    killed = {kill.life: kill.at_ms for kill in kills if kill.life != STORE}
+    lives = {(effect.task_id, effect.token): effect.life for effect in history.effects}
     for task_id, entries in by_task.items():
         claim: Entry | None = None
         for entry in entries:
@@ -184,15 +184,27 @@ def _check_reruns(
             if entry.verb != "reclaimed" or claim is None:
                 continue
             life = lives.get((task_id, claim.token))
-            if life is not None:
-                is_due = killed.get(life, entry.at_ms + 2 * CLOCK_SLACK_MS) <= entry.at_ms + CLOCK_SLACK_MS
-            else:
-                is_due = any(
-                    claim.at_ms - CLOCK_SLACK_MS <= kill.at_ms <= entry.at_ms + CLOCK_SLACK_MS for kill in kills
-                )
-            if not is_due:
+            if not any(_excuses(fault, claim=claim, reclaim=entry, life=life) for fault in _faults(history)):
                 detail = f"token {claim.token} was taken from {life or 'somebody'} alive"
                 yield Violation(rule=Rule.RERUN, subject=task_id, detail=detail)
+
+
+def _faults(history: History) -> Iterator[Freeze]:
+    """Yield every fault as a span of time; a kill is a moment."""
+    yield from history.freezes
+    for kill in history.kills:
+        yield Freeze(life=kill.life, at_ms=kill.at_ms, until_ms=kill.at_ms)
+
+
+def _excuses(fault: Freeze, *, claim: Entry, reclaim: Entry, life: str | None) -> bool:
+    """Return whether the fault may be why the task was taken back.
+
+    The store's death excuses only a hold no handler saw: there the answer to the claim was lost. A zombie may claim
+    under its old name until it learns that it is one.
+    """
+    grace = ZOMBIE_MS if fault.until_ms > fault.at_ms else CLOCK_SLACK_MS
+    is_in_time = fault.at_ms <= reclaim.at_ms + CLOCK_SLACK_MS and claim.at_ms <= fault.until_ms + grace
+    return is_in_time and (life is None or fault.life == life)
 
 
 def _check_deaths(history: History) -> Iterator[Violation]:
@@ -203,8 +215,8 @@ def _check_deaths(history: History) -> Iterator[Violation]:
         if entry.verb != "dead":
             continue
         since = joined.get((entry.node_id, entry.incarnation), 0) - CLOCK_SLACK_MS
-        own = [kill.at_ms for kill in history.kills if kill.life.rpartition(".")[0] == entry.node_id]
-        if not any(since <= at_ms <= entry.at_ms + CLOCK_SLACK_MS for at_ms in own):
+        own = [fault for fault in _faults(history) if fault.life.rpartition(".")[0] == entry.node_id]
+        if not any(fault.until_ms >= since and fault.at_ms <= entry.at_ms + CLOCK_SLACK_MS for fault in own):
             detail = f"incarnation {entry.incarnation} was judged dead alive, at {entry.at_ms}"
             yield Violation(rule=Rule.FALSE_DEATH, subject=entry.node_id, detail=detail)
 

@@ -1,6 +1,7 @@
 """The run's node processes: started, killed, started again under the same name, asked to leave at the end."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.effects import path_of
-from tests.chaos.history import Kill
+from tests.chaos.history import Freeze, Kill
 
 LEAVE_TIMEOUT_S = 40.0
 
@@ -60,6 +61,15 @@ class Fleet:
         process.kill()
         process.wait()
         return Kill(life=life, at_ms=at_ms)
+
+    async def freeze(self, life: str, seconds: float) -> Freeze:
+        """Stop one process for a while with SIGSTOP."""
+        process = self._running[life]
+        at_ms = time.time_ns() // 1_000_000
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        process.send_signal(signal.SIGCONT)
+        return Freeze(life=life, at_ms=at_ms, until_ms=time.time_ns() // 1_000_000)
 
     async def leave(self) -> None:
         """Ask all to leave and wait until they have."""

@@ -69,6 +69,15 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """A SIGSTOP of our own and the SIGCONT that ended it: meanwhile the node may be judged dead, and then is a zombie."""
+
+    life: str
+    at_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Final:
     """A task's record after everything ended."""
 
@@ -100,6 +109,7 @@ class History:
     node_entries: Sequence[NodeEntry] = ()
     effects: Sequence[Effect] = ()
     kills: Sequence[Kill] = ()
+    freezes: Sequence[Freeze] = ()
     exits: Mapping[str, int] = field(default_factory=dict[str, int])
     """Lives that ended although nobody killed them, or not with 0 when asked to leave; with their exit codes."""
     remains: Remains | None = None
@@ -123,13 +133,13 @@ class Rule(StrEnum):
     STEP = "I10 impossible step"
     """A step is not possible from the state before it, or leads where it cannot."""
     RERUN = "needless re-run"
-    """A task was taken from a process that nobody had killed."""
+    """A task was taken from a process that nobody had killed or frozen."""
     EFFECT = "effects disagree"
     """A handler ran unrecorded, ran twice under one token, or was recorded without having run."""
     RECORD = "record disagrees"
     """The record is not what the log's last entry or the handler says."""
     FALSE_DEATH = "false death"
-    """A node was judged dead that nobody had killed."""
+    """A node was judged dead that nobody had killed or frozen."""
     EXIT = "P5 process ended"
     """A node process did not survive what it must survive, or did not leave when asked to."""
     REMAINS = "indexes left over"

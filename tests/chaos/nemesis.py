@@ -1,30 +1,47 @@
-"""The nemesis: a seeded plan of kills, carried out by process id, each when a share of the work is done.
+"""The nemesis: a seeded plan of kills and freezes, carried out by process id, each when a share of the work is done.
 
-Tied to progress and not to time, every kill finds work in flight on a fast machine and on a slow one.
+Tied to progress and not to time, every blow finds work in flight on a fast machine and on a slow one.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from random import Random
 from typing import Protocol
 
 from tests.chaos.fleet import Fleet
-from tests.chaos.history import Kill
+from tests.chaos.history import Freeze, Kill
+from tests.chaos.work import NODE_TIMEOUT_S
 
 FIRST, LAST = 0.03, 0.95
-"""Share of the work done before the first and the last kill."""
+"""Share of the work done before the first and the last blow."""
+
+
+FREEZE_S = 1.0
+"""How much longer than the node timeout a freeze lasts: the node is judged dead, and comes back as a zombie."""
+
+
+class Blow(StrEnum):
+    """What is done to the victim."""
+
+    KILL = "kill"
+    """SIGKILL of a node process; it is started again under the same name."""
+    FREEZE = "freeze"
+    """SIGSTOP of a node process, and SIGCONT after its tasks went to others."""
+    STORE = "store"
+    """SIGKILL of the store's server; it is started again on the same port and directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strike:
-    """One kill."""
+    """One blow."""
 
     after: float
     """Share of the tasks completed before it, 0 to 1."""
-    at_store: bool
+    kind: Blow
     down_s: float
-    """How long the victim stays down."""
+    """How long the victim stays down or frozen."""
     pick: int
     """Chooses the victim among those at work."""
 
@@ -37,50 +54,59 @@ class KillsStore(Protocol):
     async def restart(self) -> None: ...
 
 
-def plan_strikes(rng: Random, *, kills: int, store_kills: int) -> Sequence[Strike]:
-    """Return the kills of a run, in order: spread over the whole run, each at a random place in its share."""
-    total = kills + store_kills
-    at_store = set(rng.sample(range(total), store_kills))
+def plan_strikes(rng: Random, *, kills: int, store_kills: int, freezes: int) -> Sequence[Strike]:
+    """Return the blows of a run, in order: spread over the whole run, each at a random place in its share."""
+    blows = [Blow.KILL] * kills + [Blow.STORE] * store_kills + [Blow.FREEZE] * freezes
+    blows = rng.sample(blows, len(blows))
     return [
         Strike(
-            after=FIRST + (LAST - FIRST) * (number + rng.uniform(0, 0.9)) / total,
-            at_store=number in at_store,
+            after=FIRST + (LAST - FIRST) * (number + rng.uniform(0, 0.9)) / len(blows),
+            kind=kind,
             down_s=rng.uniform(0.05, 1.0),
             pick=rng.randrange(1_000),
         )
-        for number in range(total)
+        for number, kind in enumerate(blows)
     ]
 
 
 class Nemesis:
-    """Carries out a plan; `kills` grows as it goes."""
+    """Carries out a plan; `kills` and `freezes` grow as it goes."""
 
     def __init__(self, fleet: Fleet, store: KillsStore | None) -> None:
         self._fleet = fleet
         self._store = store
         self.kills: list[Kill] = []
+        self.freezes: list[Freeze] = []
+        self._frozen: set[str] = set()
 
     async def run(self, strikes: Sequence[Strike], *, reached: Callable[[float], Awaitable[None]]) -> None:
         """Return when every strike was made and every victim is up again; `reached` waits for a share of the work."""
         async with asyncio.TaskGroup() as group:
             for strike in strikes:
                 await reached(strike.after)
-                if strike.at_store:
-                    await self._strike_store(strike)
-                else:
-                    name = await self._strike_node(strike)
-                    group.create_task(self._start_later(name, strike.down_s))
+                match strike.kind:
+                    case Blow.STORE:
+                        await self._strike_store(strike)
+                    case Blow.KILL:
+                        life = await self._victim(strike)
+                        self.kills.append(self._fleet.kill(life))
+                        group.create_task(self._start_later(life.rpartition(".")[0], strike.down_s))
+                    case Blow.FREEZE:
+                        group.create_task(self._freeze(await self._victim(strike), strike.down_s))
 
-    async def _strike_node(self, strike: Strike) -> str:
-        while not (candidates := self._fleet.at_work()):
+    async def _victim(self, strike: Strike) -> str:
+        while not (candidates := [life for life in self._fleet.at_work() if life not in self._frozen]):
             await asyncio.sleep(0.02)
-        life = candidates[strike.pick % len(candidates)]
-        self.kills.append(self._fleet.kill(life))
-        return life.rpartition(".")[0]
+        return candidates[strike.pick % len(candidates)]
 
     async def _start_later(self, name: str, down_s: float) -> None:
         await asyncio.sleep(down_s)
         self._fleet.start(name)
+
+    async def _freeze(self, life: str, longer_s: float) -> None:
+        self._frozen.add(life)
+        self.freezes.append(await self._fleet.freeze(life, NODE_TIMEOUT_S + FREEZE_S + longer_s))
+        self._frozen.discard(life)
 
     async def _strike_store(self, strike: Strike) -> None:
         assert self._store is not None, "this store has no server to kill"

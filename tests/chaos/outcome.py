@@ -33,6 +33,7 @@ class Outcome:
     double: int
     node_kills: int
     store_kills: int
+    freezes: int
     repeated_submits: int
     recovery: Recovery
     seconds: float
@@ -50,6 +51,7 @@ class Outcome:
             "double completions": self.double,
             "node kills": self.node_kills,
             "store kills": self.store_kills,
+            "node freezes": self.freezes,
             "submits repeated": self.repeated_submits,
             "taken back p50/p99": _seconds(self.recovery.taken_back_ms),
             "recovery p50/p99": _seconds(self.recovery.completed_ms),

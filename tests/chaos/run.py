@@ -31,6 +31,7 @@ class Run:
     tasks: int
     kills: int
     store_kills: int = 0
+    freezes: int = 0
     seed: int = 7
     nodes: int = 4
     concurrency: int = 8
@@ -58,6 +59,7 @@ async def carry_out(run: Run, directory: Path) -> Outcome:
         double=subjects(violations, Rule.DOUBLE),
         node_kills=sum(kill.life != STORE for kill in history.kills),
         store_kills=sum(kill.life == STORE for kill in history.kills),
+        freezes=len(history.freezes),
         repeated_submits=repeated,
         recovery=recovery(history, of=_timely(history, seed=run.seed)),
         seconds=time.monotonic() - began,
@@ -92,6 +94,7 @@ async def _history(run: Run, *, directory: Path, store: Store, mesh: Mesh) -> tu
             node_entries=await read_node_entries(mesh),
             effects=list(read_effects(directory)),
             kills=nemesis.kills,
+            freezes=nemesis.freezes,
             exits=fleet.exits,
             remains=await _remains(fleet, store=store, mesh=mesh),
         ), submitter.repeated
@@ -103,7 +106,8 @@ async def _work(run: Run, *, fleet: Fleet, nemesis: Nemesis, follower: Follower,
     """Return when all work has ended, or when it took too long: then the check will tell what is missing."""
     for number in range(1, run.nodes + 1):
         fleet.start(f"n{number}")
-    strikes = plan_strikes(Random(f"{run.seed}/nemesis"), kills=run.kills, store_kills=run.store_kills)
+    rng = Random(f"{run.seed}/nemesis")
+    strikes = plan_strikes(rng, kills=run.kills, store_kills=run.store_kills, freezes=run.freezes)
 
     async def reached(share: float) -> None:
         await follower.until(lambda: len(follower.completed) >= share * run.tasks)

@@ -12,6 +12,7 @@ from tests.chaos.history import (
     Effect,
     Entry,
     Final,
+    Freeze,
     History,
     Kill,
     NodeEntry,
@@ -267,6 +268,19 @@ def test_a_completed_record_without_its_log_is_caught() -> None:
 )
 def test_a_node_judged_dead_that_nobody_killed_is_caught(kills: list[Kill]) -> None:
     assert Rule.FALSE_DEATH in rules(replace(good_rerun(), kills=kills))
+
+
+def test_what_a_frozen_node_held_may_be_taken_back_but_counts_for_nothing_afterwards() -> None:
+    frozen = replace(good_rerun(), kills=[], freezes=[Freeze(life="a.1", at_ms=3_200, until_ms=6_000)])
+    assert check(frozen) == []
+    assert rules(replace(frozen, freezes=[Freeze(life="b.1", at_ms=3_200, until_ms=6_000)])) >= {
+        Rule.RERUN,
+        Rule.FALSE_DEATH,
+    }
+    assert Rule.RERUN in rules(replace(frozen, freezes=[Freeze(life="a.1", at_ms=5_000, until_ms=6_000)]))
+    late = replace(frozen, effects=[*frozen.effects, effect(Phase.FINISH, 10, "a.1")])
+    assert check(late) == []
+    assert Rule.STALE in rules(with_log(late, *RERUN[:-1], ("completed", "completed", 10)))
 
 
 def test_a_process_that_ended_by_itself_is_caught() -> None:

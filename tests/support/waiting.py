@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 POLL_S = 0.01
 
 
-async def wait_until(predicate: Callable[[], Awaitable[object] | object], timeout: float = 5.0) -> None:
+async def wait_until(
+    predicate: Callable[[], Awaitable[object] | object], timeout: float = 5.0, *, pause: float = POLL_S
+) -> None:
     """Return as soon as `predicate` (plain or async) is true.
 
     Raises:
@@ -23,4 +25,4 @@ async def wait_until(predicate: Callable[[], Awaitable[object] | object], timeou
             return
         if time.monotonic() > end:
             raise AssertionError(f"not true within {timeout} s: {inspect.getsource(predicate).strip()}")
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(pause)
