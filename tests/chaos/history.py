@@ -70,7 +70,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freeze:
-    """A SIGSTOP of our own and the SIGCONT that ended it: meanwhile the node may be judged dead, and then is a zombie."""
+    """A SIGSTOP of our own and the SIGCONT that ended it; a node judged dead meanwhile comes back as a zombie."""
 
     life: str
     at_ms: int

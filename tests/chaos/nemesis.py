@@ -18,10 +18,6 @@ FIRST, LAST = 0.03, 0.95
 """Share of the work done before the first and the last blow."""
 
 
-FREEZE_S = 1.0
-"""How much longer than the node timeout a freeze lasts: the node is judged dead, and comes back as a zombie."""
-
-
 class Blow(StrEnum):
     """What is done to the victim."""
 
@@ -41,7 +37,7 @@ class Strike:
     """Share of the tasks completed before it, 0 to 1."""
     kind: Blow
     down_s: float
-    """How long the victim stays down or frozen."""
+    """How long the victim stays down; a frozen one the node timeout longer, so it is judged dead and wakes a zombie."""
     pick: int
     """Chooses the victim among those at work."""
 
@@ -105,7 +101,7 @@ class Nemesis:
 
     async def _freeze(self, life: str, longer_s: float) -> None:
         self._frozen.add(life)
-        self.freezes.append(await self._fleet.freeze(life, NODE_TIMEOUT_S + FREEZE_S + longer_s))
+        self.freezes.append(await self._fleet.freeze(life, NODE_TIMEOUT_S + longer_s))
         self._frozen.discard(life)
 
     async def _strike_store(self, strike: Strike) -> None:

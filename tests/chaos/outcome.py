@@ -110,7 +110,8 @@ def _rescues(
             continue
         life = holder.get((claim.task_id, claim.token))
         if life is None:
-            killed_ms = max((at_ms for at_ms in kill_of.values() if at_ms <= entry.at_ms), default=None)
+            between = (at_ms for at_ms in kill_of.values() if claim.at_ms <= at_ms <= entry.at_ms)
+            killed_ms = max(between, default=None)
         else:
             killed_ms = kill_of.get(life)
         if killed_ms is not None:

@@ -6,6 +6,8 @@ from meshd import Settings
 from meshd.tasks.model import Priority
 from meshd.tasks.request import TaskRequest
 
+LONG_SHARE = 0.01
+"""Tasks that still run at their heir when a frozen node wakes and finishes them as well."""
 SLOW_SHARE = 0.15
 FLAKY_SHARE = 0.05
 
@@ -31,9 +33,11 @@ def request(number: int, *, seed: int) -> TaskRequest:
     """Return the run's task of this number; its idempotency key makes a repeated submit harmless."""
     rng = Random(f"{seed}/{number}")
     kind = rng.random()
-    if kind < SLOW_SHARE:
+    if kind < LONG_SHARE:
+        task_type, ms = "slow", rng.uniform(600, 1_500)
+    elif kind < LONG_SHARE + SLOW_SHARE:
         task_type, ms = "slow", rng.uniform(20, 500)
-    elif kind < SLOW_SHARE + FLAKY_SHARE:
+    elif kind < LONG_SHARE + SLOW_SHARE + FLAKY_SHARE:
         task_type, ms = "flaky", rng.uniform(0, 5)
     else:
         task_type, ms = "short", rng.uniform(0, 5)

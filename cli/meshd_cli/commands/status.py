@@ -43,10 +43,10 @@ def agents(
     capability: Annotated[str, typer.Option(help="Only nodes that hold all of these: a,b.")] = "",
     type: Annotated[str, typer.Option(help="Only nodes of this type.", autocompletion=node_types)] = "",
     role: Annotated[str, typer.Option(help="Only nodes with an agent in this role.")] = "",
-    all: Annotated[bool, typer.Option("--all", help="Dead nodes too, while they are remembered.")] = False,
+    alive: Annotated[bool, typer.Option("--alive", help="Only nodes that are alive.")] = False,
     watch: Watch = False,
 ) -> None:
-    """Show every node: load, memory, CPU, work done, what it can do, its agents, and how fresh its heartbeat is.
+    """Show every node, dead ones while they are remembered: load, work done, what it can do, its agents, its heartbeat.
 
     \b
     Examples:
@@ -57,7 +57,7 @@ def agents(
 
     async def read(mesh: "Mesh") -> dict[str, Any]:
         types = [type] if type else []
-        found = await mesh.nodes.list(capabilities=listed(capability), types=types, include_dead=all)
+        found = await mesh.nodes.list(capabilities=listed(capability), types=types, include_dead=not alive)
         return agents_document(found, local=local, role=role)
 
     show(ctx, read, "nodes.agents", watch=watch)

@@ -102,7 +102,7 @@ async def read_within(connection: AbstractConnection, timeout_s: float, *, margi
         StoreUnreachableError: the connection is broken.
     """
     began = monotonic()
-    answer = await connection.read_response(timeout=timeout_s + margin_s)
+    answer = await cast("Awaitable[Any]", connection.read_response(timeout=timeout_s + margin_s))
     if answer is None and monotonic() - began < timeout_s - EARLY_S:
         raise broken.ConnectionError("the connection timed out")
     return answer
