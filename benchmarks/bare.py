@@ -43,9 +43,9 @@ async def _handle(fields: Any) -> int:
 
 def _entries(reply: Any) -> "list[tuple[bytes, Any]]":
     """Return the entries of one stream, in either protocol's shape."""
-    if isinstance(reply, dict):
-        return next(iter(cast("dict[bytes, Any]", reply).values()))[0]
-    return reply[0][1]
+    streams: Any = list(cast("dict[bytes, Any]", reply).items()) if isinstance(reply, dict) else reply
+    entries: list[tuple[bytes, Any]] = streams[0][1][0] if isinstance(reply, dict) else streams[0][1]
+    return entries
 
 
 async def _consume(redis: Any) -> int:

@@ -105,7 +105,7 @@ class Node:
 
         return register
 
-    def adjust(
+    def adjust(  # noqa: PLR0913 -- each is one independent choice of the caller, all by keyword
         self,
         *,
         name: str | None = None,

@@ -1,0 +1,134 @@
+"""A node in its own process, as the rows need it: `python -m tests.rows.worker URL MESH NAME [OPTIONS AS JSON]`."""
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from meshd import Agent, Mesh, Node, Settings, TaskContext, codec
+
+QUICK: dict[str, Any] = {
+    "heartbeat_interval_seconds": 0.1,
+    "node_timeout_seconds": 1.0,
+    "tasks": {"lease_seconds": 2.0, "renew_seconds": 0.5, "sweep_seconds": 0.1, "poll_seconds": 0.5},
+    "task_distribution": {"retry_backoff_seconds": 0.01, "retry_jitter": False},
+}
+"""Timings short enough to watch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a test chooses about a node."""
+
+    type: str = "general"
+    capabilities: tuple[str, ...] = ()
+    specializations: tuple[str, ...] = ()
+    agents: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """Name, role and capabilities of each."""
+    concurrency: int = 4
+    port: int = 0
+    clock_ahead_s: float = 0.0
+    """How wrong the clock of this process is."""
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def settings_for(mesh: str, **more: Any) -> Settings:
+    return Settings.load(mesh=mesh, **{**QUICK, **more})
+
+
+def make_node(name: str, options: Options, *, url: str, settings: Settings) -> Node:
+    node = Node(
+        name,
+        type=options.type,
+        capabilities=options.capabilities,
+        specializations=options.specializations,
+        concurrency=options.concurrency,
+        port=options.port,
+        agents=[Agent(id=id, name=id, role=role, capabilities=frozenset(can)) for id, role, can in options.agents],
+    )
+
+    @node.task("echo")
+    async def echo(value: int) -> int:
+        return value
+
+    @node.task("who")
+    async def who() -> str:
+        return name
+
+    @node.task("hold")
+    async def hold(until: str, context: TaskContext) -> str:
+        """Run until a file exists; say who ran it, and as which attempt."""
+        while not Path(until).exists():
+            await asyncio.sleep(0.01)
+        return f"{name} attempt {context.attempt}"
+
+    @node.task("fail")
+    async def fail(times: int, context: TaskContext) -> str:
+        if context.attempt <= times:
+            raise ValueError(f"attempt {context.attempt} on {name}")
+        return f"{name} attempt {context.attempt}"
+
+    @node.task("keep.context")
+    async def keep_context(folder: str, context: TaskContext) -> None:
+        """Write the context down as it arrived; the first attempt then never ends."""
+        kept = Path(folder) / f"attempt-{context.attempt}"
+        kept.with_suffix(".part").write_bytes(codec.encode(context.value, what="context", limit=1_000_000))
+        kept.with_suffix(".part").rename(kept)
+        if context.attempt == 1:
+            await asyncio.Event().wait()
+
+    @node.task("overdue")
+    def overdue(first_only: bool, context: TaskContext) -> str:
+        """Run over any timeout, without ever waiting."""
+        while context.attempt == 1 or not first_only:
+            time.sleep(0.001)
+        return f"attempt {context.attempt}"
+
+    @node.task("burn")
+    def burn(seconds: float) -> None:
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    @node.task("peers")
+    async def peers() -> dict[str, list[str]]:
+        """Whom this process sees: each node with its agents."""
+        async with Mesh(url, settings=settings) as mesh:
+            return {seen.id: sorted(agent.id for agent in seen.profile.agents) for seen in await mesh.nodes.list()}
+
+    @node.task("inventory")
+    async def inventory() -> dict[str, list[str]]:
+        """What of meshd is in this process: loaded modules, and types of which an object is alive."""
+        types = {type(thing) for thing in gc.get_objects()}
+        return {
+            "modules": sorted(module for module in sys.modules if module.split(".")[0] == "meshd"),
+            "types": sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in types if "meshd" in kind.__module__),
+        }
+
+    return node
+
+
+def set_clock_ahead(seconds: float) -> None:
+    """Make this process believe it is later than it is."""
+    tell, tell_ns = time.time, time.time_ns
+    time.time = lambda: tell() + seconds
+    time.time_ns = lambda: tell_ns() + int(seconds * 1e9)
+
+
+def main(url: str, mesh: str, name: str, choices: str = "{}") -> None:
+    options = Options(**json.loads(choices))
+    set_clock_ahead(options.clock_ahead_s)
+    settings = settings_for(mesh, **options.settings)
+    node = make_node(name, options, url=url, settings=settings)
+    asyncio.run(node.run(url, settings=settings))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
