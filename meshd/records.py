@@ -4,11 +4,15 @@ What votes, groups, leases and snapshots stand on. Revisions rise over the whole
 largest one it saw can tell whether anything it read has changed since.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from meshd.errors import InvalidArgumentError
+
 MAX_RECORD_BYTES = 262_144
+MAX_KEY_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +68,17 @@ class RecordStore(Protocol):
     async def list(self, prefix: str, *, limit: int = 100, after: str = "") -> Sequence[Record]:
         """Return up to `limit` live records whose key starts with `prefix` and sorts after `after`, in key order."""
         ...
+
+
+def check_record(key: str, value: bytes) -> None:
+    """Return if a store may keep this record.
+
+    Raises:
+        InvalidArgumentError: the key or the size is outside the limits.
+    """
+    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or any(unicodedata.category(char) in ("Cc", "Cs") for char in key):
+        raise InvalidArgumentError(
+            f"record key {key!r}: use 1 to {MAX_KEY_CHARACTERS} characters, none a control character"
+        )
+    if len(value) > MAX_RECORD_BYTES:
+        raise InvalidArgumentError(f"record {key!r} has {len(value)} bytes, over the limit of {MAX_RECORD_BYTES}")

@@ -15,6 +15,7 @@ The task record is the only truth. Queues, leases and schedules are indexes made
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from meshd.errors import InvalidArgumentError
 from meshd.tasks.model import (
     Claimer,
     Ending,
@@ -58,9 +59,10 @@ class TaskStore(Protocol):
     async def claim(self, claimer: Claimer, *, limit: int, lease_ms: int) -> Sequence[Task]:
         """Hand out up to `limit` tasks the claimer serves, smallest virtual time first, each with a new token.
 
+        - Tasks of equal virtual time on one route go out in the order they were submitted.
         - A ready task whose deadline has passed is expired, never handed out.
         - When fewer than `limit` are there, the claimer is registered as waiting in the same step, so that the next
-          submit it serves rings its bell: no wake-up falls between the two.
+          task it serves, submitted or given back, rings its bell: no wake-up falls between the two.
         """
         ...
 
@@ -122,14 +124,14 @@ class TaskStore(Protocol):
         ...
 
     async def counts(self) -> Mapping[TaskState, int]:
-        """Return how many tasks are in each state now, mesh-wide. Costs the same however many there are.
+        """Return how many tasks are in each state now, mesh-wide, zeros included. Costs the same however many there are.
 
         Ended tasks are counted while they are kept.
         """
         ...
 
     async def open_counts(self, node_ids: Sequence[str]) -> Mapping[str, int]:
-        """Return how many tasks each node holds at this moment."""
+        """Return how many tasks each of these nodes holds at this moment, zeros included."""
         ...
 
     async def reclaim(self, node_id: str, *, up_to_incarnation: int) -> int:
@@ -155,3 +157,13 @@ class TaskStore(Protocol):
         The hint's body is `{"task": id, "state": state}`. A task already ended sends none: its state is returned.
         """
         ...
+
+
+def check_batch(items: Sequence[object]) -> None:
+    """Return if one batch call may take this many items.
+
+    Raises:
+        InvalidArgumentError: more than `MAX_BATCH`.
+    """
+    if len(items) > MAX_BATCH:
+        raise InvalidArgumentError(f"{len(items)} items in one call are over the limit of {MAX_BATCH}: split them")

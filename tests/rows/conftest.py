@@ -5,12 +5,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from meshd import Mesh, TaskState
 from meshd.events import START, Event
+from tests.rows.mesh_command import Command
 from tests.rows.worker import Options, settings_for
 from tests.support.waiting import wait_until
 
@@ -65,6 +67,13 @@ def start(mesh: Mesh, begin: Begin) -> Start:
         return process
 
     return start_node
+
+
+@pytest.fixture
+def command(store_url: str, mesh_name: str, tmp_path: Path) -> Command:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    return Command(url=store_url, mesh=mesh_name, folder=folder)
 
 
 async def until_running(mesh: Mesh, task_id: str, node_id: str = "") -> None:

@@ -5,10 +5,9 @@ from typing import Any
 
 from meshd.backends.redis.connection import Connection
 from meshd.backends.redis.keys import COMMON
-from meshd.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, RevisionMismatchError
-from meshd.records import MAX_RECORD_BYTES, Record
+from meshd.errors import AlreadyExistsError, NotFoundError, RevisionMismatchError
+from meshd.records import Record, check_record
 
-MAX_KEY_CHARACTERS = 256
 MAX_KEYS_PER_STEP = 256
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 
@@ -26,19 +25,19 @@ class RedisRecordStore:
         return Record(key=key, revision=int(reply[1]), value=reply[2])
 
     async def put(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
-        _check(key, value)
+        check_record(key, value)
         reply = await self._run("record_write", key, value, _life(ttl_ms), "put", "")
         return int(reply[1])
 
     async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
-        _check(key, value)
+        check_record(key, value)
         reply = await self._run("record_write", key, value, _life(ttl_ms), "create", "", retry=False)
         if reply[0] == b"exists":
             raise AlreadyExistsError(f"record {key!r} exists already")
         return int(reply[1])
 
     async def update(self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None) -> int:
-        _check(key, value)
+        check_record(key, value)
         reply = await self._run("record_write", key, value, _life(ttl_ms), "update", revision, retry=False)
         if reply[0] == b"missing":
             raise NotFoundError(f"record {key!r} does not exist")
@@ -76,12 +75,3 @@ class RedisRecordStore:
 
 def _life(ttl_ms: int | None) -> str | int:
     return "" if ttl_ms is None else ttl_ms
-
-
-def _check(key: str, value: bytes) -> None:
-    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or any(
-        ord(character) < 32 or ord(character) == 127 for character in key
-    ):
-        raise InvalidArgumentError(f"record key {key!r} must be 1 to {MAX_KEY_CHARACTERS} characters, none of control")
-    if len(value) > MAX_RECORD_BYTES:
-        raise InvalidArgumentError(f"record {key!r} is {len(value)} bytes, over the limit of {MAX_RECORD_BYTES}")

@@ -7,7 +7,6 @@ from time import monotonic
 from meshd.backends.redis import bells, task_scripts
 from meshd.backends.redis.connection import Connection
 from meshd.backends.redis.durability import DurabilityProbe
-from meshd.errors import InvalidArgumentError
 from meshd.tasks.model import (
     Claimer,
     Ending,
@@ -21,7 +20,7 @@ from meshd.tasks.model import (
     TaskPage,
     TaskState,
 )
-from meshd.tasks.store import MAX_BATCH
+from meshd.tasks.store import MAX_BATCH, check_batch
 
 READ_CHUNK = 64
 """Tasks read per script; a payload may have a megabyte."""
@@ -46,7 +45,7 @@ class RedisTaskStore:
         self._tidy_at = monotonic() + TIDY_S
 
     async def submit(self, tasks: Sequence[NewTask]) -> Sequence[Receipt]:
-        _check_batch(tasks)
+        check_batch(tasks)
         if not tasks:
             return []
         level = await self._durability.level()
@@ -77,18 +76,18 @@ class RedisTaskStore:
         return await bells.wait(self._store, bell=bells.name_of(claimer, profile), timeout_ms=timeout_ms)
 
     async def start(self, holds: Sequence[Hold]) -> Sequence[Outcome]:
-        _check_batch(holds)
+        check_batch(holds)
         return await task_scripts.start(self._store, holds=holds) if holds else []
 
     async def renew(self, holds: Sequence[Hold], *, lease_ms: int) -> Sequence[Outcome]:
-        _check_batch(holds)
+        check_batch(holds)
         return await task_scripts.renew(self._store, holds=holds, lease_ms=lease_ms) if holds else []
 
     async def progress(self, hold: Hold, *, fraction: float | None, note: str) -> Outcome:
         return await task_scripts.progress(self._store, hold=hold, fraction=fraction, note=note)
 
     async def finish(self, endings: Sequence[Ending]) -> Sequence[Outcome]:
-        _check_batch(endings)
+        check_batch(endings)
         return await task_scripts.finish(self._store, endings=endings) if endings else []
 
     async def cancel(self, task_id: str, *, reason: str) -> Task:
@@ -146,8 +145,3 @@ class RedisTaskStore:
             chunk = task_ids[at : at + READ_CHUNK]
             found += await task_scripts.watch(self._store, task_ids=chunk, topic=topic)
         return found
-
-
-def _check_batch(items: Sequence[object]) -> None:
-    if len(items) > MAX_BATCH:
-        raise InvalidArgumentError(f"a batch of {len(items)} is over the limit of {MAX_BATCH}; send it in parts")

@@ -1,14 +1,12 @@
 """The record port on SQLite."""
 
-import unicodedata
 from collections.abc import Sequence
 
 from meshd.backends.sqlite.database import Database, Reader
 from meshd.backends.sqlite.transaction import Transaction
-from meshd.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError, RevisionMismatchError
-from meshd.records import MAX_RECORD_BYTES, Record
+from meshd.errors import AlreadyExistsError, NotFoundError, RevisionMismatchError
+from meshd.records import Record, check_record
 
-_LONGEST_KEY = 256
 _PURGED = 10
 """Most lapsed records one write removes: more than it adds, so they cannot pile up."""
 
@@ -23,11 +21,11 @@ class SqliteRecordStore:
         return await self._database.read(lambda reader: _get(reader, key))
 
     async def put(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
-        _check(key, value)
+        check_record(key, value)
         return await self._database.write(lambda transaction: _write(transaction, key, value, ttl_ms))
 
     async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
-        _check(key, value)
+        check_record(key, value)
 
         def create(transaction: Transaction) -> int:
             if _revision(transaction, key) is not None:
@@ -37,7 +35,7 @@ class SqliteRecordStore:
         return await self._database.write(create)
 
     async def update(self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None) -> int:
-        _check(key, value)
+        check_record(key, value)
 
         def update(transaction: Transaction) -> int:
             current = _revision(transaction, key)
@@ -63,13 +61,6 @@ class SqliteRecordStore:
 
     async def list(self, prefix: str, *, limit: int = 100, after: str = "") -> Sequence[Record]:
         return await self._database.read(lambda reader: _list(reader, prefix, limit, after))
-
-
-def _check(key: str, value: bytes) -> None:
-    if not 1 <= len(key) <= _LONGEST_KEY or any(unicodedata.category(char) in ("Cc", "Cs") for char in key):
-        raise InvalidArgumentError(f"record key {key!r}: use 1 to {_LONGEST_KEY} characters, none a control character")
-    if len(value) > MAX_RECORD_BYTES:
-        raise InvalidArgumentError(f"record {key!r} has {len(value)} bytes, over the limit of {MAX_RECORD_BYTES}")
 
 
 def _get(reader: Reader, key: str) -> Record | None:

@@ -9,7 +9,7 @@ from meshd.backends.sqlite.bulk import array
 from meshd.backends.sqlite.database import Database, Reader
 from meshd.backends.sqlite.task_rows import SELECT_WHOLE, read_task
 from meshd.backends.sqlite.transaction import Transaction
-from meshd.errors import InvalidArgumentError, NotFoundError
+from meshd.errors import NotFoundError
 from meshd.tasks import states
 from meshd.tasks.model import (
     Claimer,
@@ -25,7 +25,7 @@ from meshd.tasks.model import (
     TaskState,
     TaskTimings,
 )
-from meshd.tasks.store import MAX_BATCH
+from meshd.tasks.store import MAX_BATCH, check_batch
 
 _SCANNED = 2_000
 """Most tasks one page of a listing looks at."""
@@ -42,7 +42,7 @@ class SqliteTaskStore:
         self._timings = timings
 
     async def submit(self, tasks: Sequence[NewTask]) -> Sequence[Receipt]:
-        _check_batch(tasks)
+        check_batch(tasks)
         durability = self._database.location.durability
         return await self._database.write(lambda transaction: queue.submit(transaction, tasks, durability))
 
@@ -58,18 +58,18 @@ class SqliteTaskStore:
         return await self._bell.wait_for_work(claimer.node_id, timeout_ms=timeout_ms)
 
     async def start(self, holds: Sequence[Hold]) -> Sequence[Outcome]:
-        _check_batch(holds)
+        check_batch(holds)
         return await self._database.write(lambda transaction: steps.start(transaction, holds))
 
     async def renew(self, holds: Sequence[Hold], *, lease_ms: int) -> Sequence[Outcome]:
-        _check_batch(holds)
+        check_batch(holds)
         return await self._database.write(lambda transaction: steps.renew(transaction, holds, lease_ms))
 
     async def progress(self, hold: Hold, *, fraction: float | None, note: str) -> Outcome:
         return await self._database.write(lambda transaction: steps.progress(transaction, hold, fraction, note))
 
     async def finish(self, endings: Sequence[Ending]) -> Sequence[Outcome]:
-        _check_batch(endings)
+        check_batch(endings)
         return await self._database.write(lambda transaction: steps.finish(transaction, endings))
 
     async def cancel(self, task_id: str, *, reason: str) -> Task:
@@ -150,11 +150,6 @@ class SqliteTaskStore:
             return watched
 
         return await self._database.write(watch)
-
-
-def _check_batch(items: Sequence[object]) -> None:
-    if len(items) > MAX_BATCH:
-        raise InvalidArgumentError(f"{len(items)} items in one call are over the limit of {MAX_BATCH}: split them")
 
 
 def _open_one(transaction: Transaction, task_id: str) -> tuple[TaskBook, Task]:
