@@ -188,7 +188,8 @@ class TaskService:
         """
         future = (await self._watcher.expect([task_id]))[task_id]
         try:
-            return await asyncio.wait_for(future, None if timeout is None else timeout.total_seconds())
+            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
+                return await future
         except TimeoutError:
             raise DeadlineError(f"task {task_id} had not ended after {timeout}; it goes on") from None
 
