@@ -124,7 +124,7 @@ class TaskStore(Protocol):
         ...
 
     async def counts(self) -> Mapping[TaskState, int]:
-        """Return how many tasks are in each state now, mesh-wide, zeros included. Costs the same however many there are.
+        """Return how many tasks are in each state now, mesh-wide, zeros included, at a cost that does not grow.
 
         Ended tasks are counted while they are kept.
         """

@@ -17,7 +17,7 @@ from tests.conftest import OpenAgain
 from tests.rows.conftest import SOON, Start, history, until_running, verbs
 from tests.rows.mesh_command import Command
 from tests.rows.worker import Options
-from tests.support.builders import a_claimer, a_task, claim_all, completed, hold_of
+from tests.support.builders import a_task, claim_all, completed, hold_of
 from tests.support.waiting import wait_until
 
 LEVELS = list(Priority)
@@ -57,9 +57,9 @@ async def test_a_low_task_under_endless_critical_load_is_served_within_its_bound
         await node.tasks.start([hold_of(task) for task in held])
         await node.tasks.finish([completed(task) for task in held])
         served += [task.id for task in held]
-        clock.advance(1_000)
+        clock.advance(seconds=1)
         waited_ms += 1_000
-        assert waited_ms <= OFFSETS_MS[Priority.LOW] + 1_000
+        assert waited_ms <= OFFSETS_MS[Priority.LOW] + 2_000  # a round, and one more that ties with it
     assert waited_ms >= OFFSETS_MS[Priority.LOW] - 1_000
 
 
@@ -69,10 +69,10 @@ async def test_a_task_keeps_the_place_that_the_formula_gives_it(open_again: Open
     ready: dict[str, tuple[int, Priority]] = {}
     for number in range(60):
         level = LEVELS[number * 7 % 5]
-        ready[f"t{number}"] = (clock.now_ms(), level)
+        ready[f"t{number}"] = (clock.now_ms, level)
         await backend.tasks.submit([a_task(priority=level, task_id=f"t{number}")])
-        clock.advance(3_000 + number * 137 % 2_000)
-    now_ms = clock.now_ms()
+        clock.advance(ms=3_000 + number * 137 % 2_000)
+    now_ms = clock.now_ms
 
     def effective(task_id: str) -> int:
         ready_ms, level = ready[task_id]
@@ -161,7 +161,7 @@ async def test_retries_wait_two_four_and_eight_bases_and_the_worker_goes_on_mean
             others += 1
     told = await history(mesh, "tasks", task=failing.id)
     starts = [event.at_ms for event in told if event.body["event"] == "started"]
-    failures = [error.at_ms for error in (await failing.status()).errors]
+    failures = [error.at_ms for error in (await mesh.tasks.get(failing.id)).errors]
     waits = [begun - failed for failed, begun in zip(failures, starts[1:], strict=False)]
     assert len(starts) == len(failures) == 4
     for number, wait in enumerate(waits, start=1):
@@ -181,9 +181,7 @@ async def test_an_overdue_task_is_stopped_marked_and_retried(mesh: Mesh, start: 
     assert (await (await mesh.tasks.submit("echo", value=1)).status()).policy.timeout_ms == 300_000
 
 
-async def test_a_full_node_takes_nothing_and_the_rest_goes_elsewhere(
-    mesh: Mesh, start: Start, tmp_path: Path
-) -> None:
+async def test_a_full_node_takes_nothing_and_the_rest_goes_elsewhere(mesh: Mesh, start: Start, tmp_path: Path) -> None:
     flag = tmp_path / "go"
     await start("full", Options(concurrency=2))
     handles = [await mesh.tasks.submit("hold", until=str(flag)) for _ in range(5)]
@@ -201,7 +199,9 @@ async def test_a_full_node_takes_nothing_and_the_rest_goes_elsewhere(
 async def test_the_load_shown_is_what_the_node_holds_at_that_moment(
     mesh: Mesh, start: Start, command: Command, tmp_path: Path
 ) -> None:
-    await start("worker", Options(concurrency=4, settings={"heartbeat_interval_seconds": 5, "node_timeout_seconds": 20}))
+    await start(
+        "worker", Options(concurrency=4, settings={"heartbeat_interval_seconds": 5, "node_timeout_seconds": 20})
+    )
     flags = [tmp_path / f"go{number}" for number in range(3)]
     handles = [await mesh.tasks.submit("hold", until=str(flag)) for flag in flags]
     for handle in handles:
