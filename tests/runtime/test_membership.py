@@ -87,10 +87,11 @@ async def test_a_blocking_handler_does_not_kill_its_node(mesh: Mesh, store_url: 
         return "done"
 
     async with node.running(store_url, settings=settings):
+        joined = (await mesh.nodes.get("worker")).incarnation
         handle = await mesh.tasks.submit("block")
         assert await handle.result(timeout=SOON) == "done"
         assert (await handle.status()).starts == 1
-        assert (await mesh.nodes.get("worker")).incarnation == (await mesh.nodes.get("worker")).incarnation
+        assert (await mesh.nodes.get("worker")).incarnation == joined
     log = await mesh.events.read("nodes", limit=1000)
     assert [event.body["event"] for event in log if event.body["event"] != "status"] == ["joined", "left"]
 
