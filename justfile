@@ -38,3 +38,7 @@ containers:
 # Run a command on a fresh clone in a bare Debian container
 clean-room *arguments:
     ./scripts/clean-room {{arguments}}
+
+# Build the wheel and the source distribution into dist/
+build:
+    bash -c 'source scripts/lib.sh; ensure_dev_env; ensure_uv; "$UV" build --out-dir dist'

@@ -26,7 +26,7 @@ def test_every_decision_is_listed() -> None:
 
 
 def test_every_script_named_in_a_document_exists() -> None:
-    named = {name for document in DOCUMENTS for name in re.findall(r"\bscripts/([a-z_]+)", document.read_text())}
+    named = {name for document in DOCUMENTS for name in re.findall(r"\bscripts/([a-z_-]+)", document.read_text())}
     assert [name for name in named if not (ROOT / "scripts" / name).exists()] == []
 
 

@@ -48,4 +48,5 @@ class Command:
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MESHD_")}
-        return {**kept, "MESHD_URL": self.url, "MESHD_MESH": self.mesh, **self.env}
+        where = {"MESHD_URL": self.url, "MESHD_MESH": self.mesh}
+        return {**kept, **{name: value for name, value in where.items() if value}, **self.env}

@@ -2,22 +2,21 @@
 
 import asyncio
 import json
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
 import psutil
 import pytest
-import redis
 
 from meshd import Mesh, Settings, TaskState
 from meshd.backends import open_backend
 from meshd.nodes.model import Holder, NodeStatus, Verdict
+from tests.redis_backend.raw import raw_commands
 from tests.rows.conftest import SOON, Begin, Start, history, until_running
 from tests.rows.worker import Options
 from tests.support.builders import a_profile, vitals
@@ -46,9 +45,25 @@ async def test_a_node_of_another_process_is_read_whole_in_one_call(mesh: Mesh, s
     assert [(agent.id, agent.role) for agent in seen.agents] == [("ada", "reasoner")]
 
 
+@pytest.mark.parametrize("interval_s", [0.1, 0.5])
+async def test_heartbeats_come_at_the_interval_set(mesh: Mesh, start: Start, interval_s: float) -> None:
+    await start("steady", Options(settings={"heartbeat_interval_seconds": interval_s, "node_timeout_seconds": 5}))
+    beats: list[int] = []
+
+    async def has_beaten_often() -> bool:
+        beat_ms = (await mesh.nodes.get("steady")).beat_ms
+        if beat_ms not in beats:
+            beats.append(beat_ms)
+        return len(beats) == 6
+
+    await wait_until(has_beaten_often, timeout=20)
+    gaps = sorted(later - earlier for earlier, later in pairwise(beats[1:]))
+    assert interval_s * 500 <= gaps[len(gaps) // 2] <= interval_s * 1_000 + SLACK_MS / 2
+
+
 async def test_a_silent_node_takes_nobody_elses_record_with_it(mesh: Mesh, start: Start) -> None:
     silent, _ = await start("silent"), await start("steady")
-    silent.send_signal(signal.SIGSTOP)
+    silent.kill()
     first = await mesh.nodes.get("steady")
 
     async def has_judged() -> bool:
@@ -143,13 +158,12 @@ async def test_five_hundred_nodes_of_one_second_and_one_host_have_names_of_their
 
 
 async def test_every_field_is_measured(mesh: Mesh, start: Start, tmp_path: Path) -> None:
-    process = await start("busy", Options(concurrency=4, port=9900))
-    idle = await start("idle", Options(concurrency=2, type="sensor_connected", settings={"auto_join_network": False}))
-    idle.send_signal(signal.SIGSTOP)  # so that all work is done by one
+    process = await start("busy", Options(concurrency=4, port=9900, capabilities=("busy",)))
+    await start("idle", Options(concurrency=2, type="sensor_connected"))
     for _ in range(3):
-        await (await mesh.tasks.submit("burn", seconds=0.2)).result(timeout=SOON)
-    await (await mesh.tasks.submit("fail", times=1, max_attempts=1)).wait(timeout=SOON)
-    held = [await mesh.tasks.submit("hold", until=str(tmp_path / "go")) for _ in range(2)]
+        await (await mesh.tasks.submit("burn", seconds=0.2, requires=["busy"])).result(timeout=SOON)
+    await (await mesh.tasks.submit("fail", times=1, max_attempts=1, requires=["busy"])).wait(timeout=SOON)
+    held = [await mesh.tasks.submit("hold", until=str(tmp_path / "go"), requires=["busy"]) for _ in range(2)]
     for handle in held:
         await until_running(mesh, handle.id, "busy")
 
@@ -262,8 +276,8 @@ async def test_a_set_of_capabilities_finds_exactly_its_live_holders(mesh: Mesh, 
 
 def calls(server: RedisServer) -> int:
     """Return how many commands the server has run so far."""
-    with redis.Redis(port=server.port) as client:
-        stats = cast("dict[str, dict[str, int]]", client.info("commandstats"))
+    with raw_commands(server.port) as raw:
+        stats: dict[str, dict[str, int]] = raw("INFO", "commandstats")
     return sum(command["calls"] for name, command in stats.items() if name != "cmdstat_info")
 
 

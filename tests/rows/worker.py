@@ -106,10 +106,10 @@ def make_node(name: str, options: Options, *, url: str, settings: Settings) -> N
     @node.task("inventory")
     async def inventory() -> dict[str, list[str]]:
         """What of meshd is in this process: loaded modules, and types of which an object is alive."""
-        types = {type(thing) for thing in gc.get_objects()}
+        types: set[type[Any]] = {type(thing) for thing in gc.get_objects()}
         return {
             "modules": sorted(module for module in sys.modules if module.split(".")[0] == "meshd"),
-            "types": sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in types if "meshd" in kind.__module__),
+            "types": sorted(name for name in (f"{t.__module__}.{t.__qualname__}" for t in types) if "meshd" in name),
         }
 
     return node

@@ -14,6 +14,7 @@ from meshd import Mesh, TaskState
 from meshd.nodes.model import Verdict
 from meshd.tasks.model import FailureKind
 from tests.runtime.worker_process import fast_settings
+from tests.support.freezing import freeze
 from tests.support.waiting import wait_until
 
 SOON = timedelta(seconds=30)
@@ -110,7 +111,7 @@ async def test_a_restarted_node_rejoins_under_its_id_and_its_work_is_reconciled_
 
 
 async def test_a_frozen_node_is_fenced_and_goes_back_to_work_by_itself(
-    mesh: Mesh, start: Start, tmp_path: Path
+    mesh: Mesh, start: Start, store_url: str, tmp_path: Path
 ) -> None:
     flag = tmp_path / "go"
     zombie = await start("zombie")
@@ -118,7 +119,7 @@ async def test_a_frozen_node_is_fenced_and_goes_back_to_work_by_itself(
     await until_running(mesh, handle.id, "zombie")
     before = (await mesh.nodes.get("zombie")).incarnation
     heir = await start("heir")
-    zombie.send_signal(signal.SIGSTOP)
+    freeze(zombie, store_url)
     await until_running(mesh, handle.id, "heir")
 
     async def is_judged() -> bool:

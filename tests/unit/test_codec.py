@@ -85,7 +85,7 @@ def test_a_truncated_compressed_value_is_corrupt() -> None:
         decode(encode("a" * 10_000)[:-4])
 
 
-@pytest.mark.parametrize("text", ["{", "", "{'a': 1}", b"\xff\xfe", "[1,]"])
+@pytest.mark.parametrize("text", ["{", "", "{'a': 1}", b"\xff\xfe", "[1,]", "[" * 100_000, "\udcff"])
 def test_text_that_is_not_json_is_an_invalid_payload(text: str | bytes) -> None:
     with pytest.raises(InvalidPayloadError):
         parse_json(text)
