@@ -70,7 +70,7 @@ def decode(data: bytes) -> Any:
     text = unpack(data)
     try:
         return _decode_json(text)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, RecursionError) as exc:
         raise CorruptDataError(f"value of {len(data)} bytes is not JSON: {exc}") from exc
 
 
@@ -82,5 +82,5 @@ def parse_json(text: str | bytes, *, what: str = "payload") -> Any:
     """
     try:
         return _decode_json(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         raise InvalidPayloadError(f"{what} is not valid JSON: {exc}") from exc

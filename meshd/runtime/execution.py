@@ -5,6 +5,7 @@ import ctypes
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -47,55 +48,98 @@ class Tools:
 
 
 class Execution:
-    """Runs one task's handler once; `stop` may come at any moment."""
+    """Runs one task's handler once, as an asyncio task of its own; `stop` may come at any moment."""
 
-    def __init__(self, task: Task, handler: Handler, *, tools: Tools, reporters: Reporters) -> None:
+    def __init__(
+        self,
+        task: Task,
+        hold: Hold,
+        handler: Handler,
+        *,
+        tools: Tools,
+        reporters: Callable[[Hold], Reporters],
+        ended: Callable[["Execution", Ending | None], None],
+    ) -> None:
         self.task = task
-        self.hold = Hold(task_id=task.id, token=task.token)
+        self.hold = hold
         self.elapsed_ms = 0.0
         self._handler = handler
         self._tools = tools
-        self._stopping = threading.Event()
-        self._context = TaskContext(task, stopping=self._stopping, reporters=reporters)
+        self._reporters = reporters
+        self._ended = ended
+        self._stopping = threading.Event() if handler.context_parameter or not handler.is_async else None
         self._cause: StopCause | None = None
-        self._runner: asyncio.Task[Any] | None = None
+        self._is_stopping = False
+        self._is_called = False
+        self._is_overdue = False
+        self._is_given_up = False
+        self._is_over = False
+        self._started = 0.0
+        self._runner: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._thread_id: int | None = None
         self._thread_lock = threading.Lock()
 
     @property
     def stuck(self) -> asyncio.Future[Any] | None:
-        """The handler's call, if it still runs after the attempt has ended: it ignores every request to stop."""
-        return self._runner if self._runner is not None and not self._runner.done() else None
+        """The handler's call, if it still runs after the attempt was given up: it ignores every request to stop."""
+        return self._runner if self._is_given_up else None
+
+    def begin(self) -> None:
+        """Start the handler. `ended` is called once with how the task ends, `None` when that is not ours to say."""
+        loop = asyncio.get_running_loop()
+        self._started = time.monotonic()
+        self._runner = loop.create_task(self._run(), name=f"meshd task {self.task.id}")
+        self._timer = loop.call_later(self.task.policy.timeout_ms / 1000, self._overdue)
 
     def stop(self, cause: StopCause) -> None:
         """Tell the handler to stop; the first cause counts, except that a lost task stays lost."""
         if self._cause is None or cause is StopCause.LOST:
             self._cause = cause
-        self._stopping.set()
-        if self._runner is not None:
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._is_stopping = True
+        if self._stopping is not None:
+            self._stopping.set()
+        if self._runner is not None and self._is_called:
             self._runner.cancel()
-        self._interrupt_thread()
+        if not self._handler.is_async:
+            self._interrupt_thread()
 
-    async def run(self) -> Ending | None:
-        """Run the handler and return how the task ends; `None` when that is no longer this node's to say."""
-        started = time.monotonic()
-        try:
-            return await self._run()
-        finally:
-            self.elapsed_ms = (time.monotonic() - started) * 1000
+    def _overdue(self) -> None:
+        self._is_overdue = True
+        self._interrupt()
+        self._timer = asyncio.get_running_loop().call_later(STOP_WAIT, self._give_up)
 
-    async def _run(self) -> Ending | None:
+    def _give_up(self) -> None:
+        self._is_given_up = True
+        self._end(None)
+
+    def _end(self, ending: Ending | None) -> None:
+        """Report the end, the first time; what an overdue handler says or does is its timeout all the same."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.elapsed_ms = (time.monotonic() - self._started) * 1000
+        self._ended(self, self._timed_out() if self._is_overdue else ending)
+
+    async def _run(self) -> None:
+        self._end(await self._attempt())
+
+    async def _attempt(self) -> Ending | None:
         try:
-            arguments = self._handler.parse(self.task.payload)
-        except InvalidPayloadError as exc:
-            return self._failed(FailureKind.REJECTED, exc, retry_in_ms=None)
-        if self._handler.context_parameter is not None:
-            arguments[self._handler.context_parameter] = self._context
-        try:
-            value = await self._call(arguments)
+            arguments = self._arguments()
+            self._is_called = True
+            if self._is_stopping:
+                return self._stopped()
+            if self._handler.is_async:
+                value = await self._handler.function(**arguments)
+            else:
+                value = await self._call_in_thread(arguments)
             return Completed(hold=self.hold, result=encode_result(value, limit=self._tools.max_result_bytes))
-        except TimeoutError as exc:
-            return self._timed_out() if self._stopping.is_set() and self._cause is None else self._retried(exc)
         except (asyncio.CancelledError, TaskStopped):
             return self._stopped()
         except Retry as exc:
@@ -105,30 +149,13 @@ class Execution:
         except Exception as exc:  # noqa: BLE001 -- whatever a handler raises becomes a recorded failure
             return self._retried(exc)
 
-    async def _call(self, arguments: dict[str, Any]) -> Any:
-        """Run the handler as a task of its own, so that stopping it never cancels us.
-
-        Raises:
-            TimeoutError: it ran longer than the task's timeout; it was told to stop.
-        """
-        if self._stopping.is_set():
-            raise TaskStopped
-        call = self._handler.function(**arguments) if self._handler.is_async else self._call_in_thread(arguments)
-        work = asyncio.create_task(call)
-        self._runner = work
-        try:
-            done, _ = await asyncio.wait({work}, timeout=self.task.policy.timeout_ms / 1000)
-            if not done:
-                self._stopping.set()
-                work.cancel()
-                self._interrupt_thread()
-                await asyncio.wait({work}, timeout=STOP_WAIT)
-        except asyncio.CancelledError:
-            self.stop(StopCause.LOST)
-            raise
-        if not done:
-            raise TimeoutError
-        return work.result()
+    def _arguments(self) -> dict[str, Any]:
+        arguments = self._handler.parse(self.task.payload)
+        if self._handler.context_parameter is not None and self._stopping is not None:
+            arguments[self._handler.context_parameter] = TaskContext(
+                self.task, stopping=self._stopping, reporters=self._reporters(self.hold)
+            )
+        return arguments
 
     async def _call_in_thread(self, arguments: dict[str, Any]) -> Any:
         """Call the handler in a thread; a first cancel only waits for the thread, which is told to stop as well."""
@@ -141,7 +168,7 @@ class Execution:
 
     def _in_thread(self, arguments: dict[str, Any]) -> Any:
         with self._thread_lock:
-            if self._stopping.is_set():
+            if self._is_stopping:
                 raise TaskStopped
             self._thread_id = threading.get_ident()
         try:
@@ -173,6 +200,8 @@ class Execution:
                 return self._retried(RuntimeError("the handler cancelled itself"))
 
     def _timed_out(self) -> Failed:
+        if self._cause is not None:
+            return self._retried(TimeoutError())
         seconds = self.task.policy.timeout_ms / 1000
         error = TimeoutError(f"ran longer than its timeout of {seconds:g} s and was told to stop")
         return self._failed(FailureKind.TIMEOUT, error, retry_in_ms=self._backoff())

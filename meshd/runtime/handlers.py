@@ -1,9 +1,9 @@
 """Handlers: functions that run tasks, called with arguments checked against their own type hints."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, cast, get_type_hints
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -25,6 +25,8 @@ class Handler:
     is_async: bool
     context_parameter: str | None
     arguments: type[BaseModel]
+    names: tuple[str, ...]
+    """Parameters taken from the payload."""
 
     def parse(self, payload: bytes) -> dict[str, Any]:
         """Return the keyword arguments `payload` stands for, converted to the parameters' types.
@@ -42,9 +44,9 @@ class Handler:
             parsed = self.arguments.model_validate(value)
         except ValidationError as exc:
             raise InvalidPayloadError(f"payload of {self.task_type!r} does not fit: {_explain(exc)}") from exc
-        names = self.arguments.model_fields
-        extra = cast("Mapping[str, Any]", parsed.model_extra or {})
-        return {name: getattr(parsed, name) for name in names if name in parsed.model_fields_set} | dict(extra)
+        given, values = parsed.model_fields_set, parsed.__dict__
+        found = {name: values[name] for name in self.names if name in given}
+        return found | parsed.model_extra if parsed.model_extra else found
 
 
 class HandlerTable:
@@ -105,6 +107,7 @@ def describe(task_type: str, function: Callable[..., Any]) -> Handler:
         is_async=inspect.iscoroutinefunction(function),
         context_parameter=context_parameter,
         arguments=model,
+        names=tuple(fields),
     )
 
 

@@ -14,11 +14,12 @@ from datetime import timedelta
 from pathlib import Path
 from time import time
 
+from meshd.backends import redact
 from meshd.errors import ConflictError, ExitCode, InvalidArgumentError, MeshError
 from meshd.ids import check_name, new_id
 from meshd.mesh import Mesh
 from meshd.nodes.model import Membership, Node, Verdict
-from meshd.runtime.arrivals import wait_visible
+from meshd.runtime.arrivals import is_run_by, wait_visible
 from meshd.runtime.child import Command
 from meshd.runtime.logfiles import open_log
 from meshd.runtime.processes import ProcessRef, exclusive, identify, recorded, running, stop, write_pid_file
@@ -50,6 +51,8 @@ class LocalNode:
     name: str
     process: ProcessRef
     log: Path
+    home: str = ""
+    """The mesh it joined, and the store: `default at sqlite:///.meshd/mesh.db`; empty if that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,8 @@ def local_node(state: StateDir) -> LocalNode | None:
     name = known_name(state)
     if process is None or name is None:
         return None
-    return LocalNode(name=name, process=process, log=state.log_file(name))
+    home = state.local_home.read_text() if state.local_home.exists() else ""
+    return LocalNode(name=name, process=process, log=state.log_file(name), home=home.strip())
 
 
 def known_name(state: StateDir) -> str | None:
@@ -106,7 +110,8 @@ async def enable(
         timeout: for the whole of it.
 
     Raises:
-        ConflictError: the name is taken by another living process, or this machine's node runs under another name.
+        ConflictError: the name is taken by another living process, or this machine's node runs under another name
+            or in another mesh.
         NodeStartError: the node's process ended first; the error carries what it said.
         DeadlineError: the node was not seen in time; its process has been ended.
     """
@@ -115,7 +120,7 @@ async def enable(
         if local is not None:
             if name not in {None, local.name}:
                 raise ConflictError(f"this machine's node runs as {local.name}; `mesh disable` it first")
-            return Enabled(local=local, record=await _await_record(mesh, local, timeout=timeout), was_running=True)
+            return Enabled(local=local, record=await _own_record(mesh, local, timeout=timeout), was_running=True)
         chosen = name or known_name(state) or _fresh_name()
         await _check_free(mesh, state, chosen)
         return await _start(mesh, state, launch(chosen), timeout=timeout)
@@ -131,6 +136,7 @@ async def disable(mesh: Mesh, state: StateDir, *, grace: timedelta) -> Disabled:
         local, stale = local_node(state), recorded(state.local_pid)
         killed = await stop([] if local is None else [local.process], grace=grace)
         state.local_pid.unlink(missing_ok=True)
+        state.local_home.unlink(missing_ok=True)
         name = known_name(state) or ""
         if stale is not None and name:
             async with mesh:
@@ -138,8 +144,19 @@ async def disable(mesh: Mesh, state: StateDir, *, grace: timedelta) -> Disabled:
         return Disabled(name=name, was_running=local is not None, killed=bool(killed))
 
 
-async def _await_record(mesh: Mesh, local: LocalNode, *, timeout: timedelta) -> Node:
-    return (await wait_visible(mesh, lambda: {local.name: local.process.pid}, timeout=timeout))[0]
+async def _own_record(mesh: Mesh, local: LocalNode, *, timeout: timedelta) -> Node:
+    record = await mesh.backend.nodes.get(local.name)
+    if record is not None and is_run_by(record, local.process.pid):
+        return record
+    if local.home not in {"", home_of(mesh)}:
+        raise ConflictError(f"this machine's node {local.name} is in mesh {local.home}; `mesh disable` it first")
+
+    def expected() -> Mapping[str, int]:
+        if identify(local.process.pid) is None:
+            raise ConflictError(f"node {local.name} has just ended, see {local.log}; `mesh enable` starts it again")
+        return {local.name: local.process.pid}
+
+    return (await wait_visible(mesh, expected, timeout=timeout))[0]
 
 
 async def _start(mesh: Mesh, state: StateDir, command: Command, *, timeout: timedelta) -> Enabled:
@@ -157,13 +174,20 @@ async def _start(mesh: Mesh, state: StateDir, command: Command, *, timeout: time
     try:
         reference = write_pid_file(state.local_pid, process.pid) or ProcessRef(process.pid, time())
         state.local_name.write_text(f"{command.name}\n")
+        state.local_home.write_text(f"{home_of(mesh)}\n")
         record = (await wait_visible(mesh, expected, timeout=timeout))[0]
     except BaseException:
         process.kill()
         process.wait()
         state.local_pid.unlink(missing_ok=True)
+        state.local_home.unlink(missing_ok=True)
         raise
     return Enabled(local=LocalNode(name=command.name, process=reference, log=log), record=record, was_running=False)
+
+
+def home_of(mesh: Mesh) -> str:
+    """Return which mesh this is, for people."""
+    return f"{mesh.name} at {redact(mesh.settings.store_url)}"
 
 
 def spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from meshd.errors import ConflictError
+from meshd.errors import ConfigurationError, ConflictError
 
 START_TOLERANCE_SECONDS = 2.0
 """How far two readings of one start time may differ: the boot time they rest on moves with clock corrections."""
@@ -120,6 +120,7 @@ async def exclusive(path: Path, *, subject: str, patience: timedelta = timedelta
 
     Raises:
         ConflictError: another process still holds it after `patience`.
+        ConfigurationError: its folder cannot be written.
     """
     deadline = asyncio.get_running_loop().time() + patience.total_seconds()
     descriptor = _open_lock(path)
@@ -134,8 +135,13 @@ async def exclusive(path: Path, *, subject: str, patience: timedelta = timedelta
 
 
 def _open_lock(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"state folder {path.parent} cannot be written: {exc.strerror}; set state_dir to another"
+        ) from exc
 
 
 def _try_lock(descriptor: int) -> bool:

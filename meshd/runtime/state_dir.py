@@ -47,6 +47,11 @@ class StateDir:
         """Id of this machine's node: outlives the process, so that the node comes back as the one it was."""
         return self.root / "node.name"
 
+    @property
+    def local_home(self) -> Path:
+        """Mesh and store that this machine's node joined, for people: one line, without a password."""
+        return self.root / "node.home"
+
     def pid_file(self, name: str) -> Path:
         return self.run / f"{name}.pid"
 

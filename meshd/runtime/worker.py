@@ -18,7 +18,7 @@ from meshd.runtime.finisher import Finisher
 from meshd.runtime.handlers import HandlerTable
 from meshd.runtime.holds import Holds
 from meshd.runtime.vitals import Tally
-from meshd.tasks.model import Claimer, Completed, Failed, Hold, Outcome, Released, Task, TaskTimings
+from meshd.tasks.model import Claimer, Completed, Ending, Failed, Hold, Outcome, Released, Task, TaskTimings
 from meshd.tasks.store import MAX_BATCH, TaskStore
 
 logger = logging.getLogger(__name__)
@@ -152,45 +152,47 @@ class Worker:
         timings = self._settings.timings
         claimed = await self._tasks.claim(self._settings.claimer(), limit=limit, lease_ms=timings.lease_ms)
         crash_point("after_claim")
-        for task in claimed:
-            self._open += 1
-            self._holds.add(_hold(task), renew_for_ms=task.policy.timeout_ms + RENEW_GRACE_MS)
+        holds = [Hold(task_id=task.id, token=task.token) for task in claimed]
+        self._open += len(claimed)
+        for task, hold in zip(claimed, holds, strict=True):
+            self._holds.add(hold, renew_for_ms=task.policy.timeout_ms + RENEW_GRACE_MS)
         if claimed:
-            await self._start(claimed)
+            await self._start(claimed, holds)
         return claimed
 
-    async def _start(self, claimed: Sequence[Task]) -> None:
+    async def _start(self, claimed: Sequence[Task], holds: Sequence[Hold]) -> None:
         """Start what was claimed; give back what a stop in the meantime no longer allows."""
         if self._stopping:
-            for task in claimed:
-                self._finisher.add(Released(hold=_hold(task)))
+            self._give_back(holds)
             return
         try:
-            outcomes = await self._tasks.start([_hold(task) for task in claimed])
+            outcomes = await self._tasks.start(holds)
         except UnavailableError as exc:
             logger.warning("cannot start %d claimed tasks, giving them back: %s", len(claimed), exc)
-            for task in claimed:
-                self._finisher.add(Released(hold=_hold(task)))
+            self._give_back(holds)
             return
-        for task, outcome in zip(claimed, outcomes, strict=True):
+        for task, hold, outcome in zip(claimed, holds, outcomes, strict=True):
             if outcome is Outcome.OK:
-                self._launch(task)
+                self._launch(task, hold)
             else:
-                self._free(_hold(task))
+                self._free(hold)
 
-    def _launch(self, task: Task) -> None:
+    def _give_back(self, holds: Sequence[Hold]) -> None:
+        for hold in holds:
+            self._finisher.add(Released(hold=hold))
+
+    def _launch(self, task: Task, hold: Hold) -> None:
         handler = self._handlers.get(task.type)
         if handler is None:
-            self._finisher.add(Released(hold=_hold(task)))
+            self._finisher.add(Released(hold=hold))
             return
-        execution = Execution(task, handler, tools=self._tools, reporters=self._reporters(_hold(task)))
+        execution = Execution(
+            task, hold, handler, tools=self._tools, reporters=self._reporters, ended=self._execution_ended
+        )
         self._executions[task.id] = execution
-        running = asyncio.create_task(self._execute(execution), name=f"meshd task {task.id}")
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
+        execution.begin()
 
-    async def _execute(self, execution: Execution) -> None:
-        ending = await execution.run()
+    def _execution_ended(self, execution: Execution, ending: Ending | None) -> None:
         if self._executions.get(execution.task.id) is execution:
             del self._executions[execution.task.id]
         if execution.stuck is not None:
@@ -242,11 +244,10 @@ class Worker:
         self._reports.pop(hold.task_id, None)
 
 
-def _hold(task: Task) -> Hold:
-    return Hold(task_id=task.id, token=task.token)
+_CRASH_POINT = os.environ.get("MESHD_CRASH_POINT", "")
 
 
 def crash_point(name: str) -> None:
     """Kill this process here if the environment names this point: how tests die at an exact step."""
-    if os.environ.get("MESHD_CRASH_POINT") == name:
+    if name == _CRASH_POINT:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,10 +1,11 @@
 """Bells: how a claimer waits for work without asking again and again."""
 
+import asyncio
 import hashlib
 
 import msgspec
 
-from meshd.backends.redis.connection import Connection, read_within, translated
+from meshd.backends.redis.connection import Connection
 from meshd.tasks.model import Claimer
 
 ANSWER_MARGIN_S = 5.0
@@ -31,7 +32,5 @@ async def wait(store: Connection, *, bell: str, timeout_ms: int) -> bool:
     key = store.keys.bell(bell)
     if timeout_ms <= 0:
         return await store.command("LPOP", key, retry=False) is not None
-    async with store.waiting() as connection:
-        with translated(store.url):
-            await connection.send_command("BLPOP", key, timeout_ms / 1000)
-        return await read_within(connection, timeout_ms / 1000, margin_s=ANSWER_MARGIN_S) is not None
+    async with store.waiting() as lane, asyncio.timeout(timeout_ms / 1000 + ANSWER_MARGIN_S):
+        return await lane.call(("BLPOP", key, timeout_ms / 1000)) is not None

@@ -1,8 +1,8 @@
-"""The way to one Redis: a pool for calls, single connections for waiting, and the one place that translates errors."""
+"""The way to one Redis: a lane for all scripts, a pool for plain calls, lanes for waiting; errors translated."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from random import Random
 from time import monotonic
 from typing import Any, cast
@@ -17,6 +17,7 @@ from meshd.backends import redact
 from meshd.backends.port import BackendOptions
 from meshd.backends.redis import scripts
 from meshd.backends.redis.keys import Keys
+from meshd.backends.redis.lane import Command, Lane
 from meshd.errors import (
     BackpressureError,
     ConfigurationError,
@@ -119,7 +120,9 @@ class Connection:
         self._closed = False
         self._chance = Random()
         self._lent: set[AbstractConnection] = set()
-        self._spare: list[AbstractConnection] = []
+        self._spare: list[Lane] = []
+        self._shared: Lane | None = None
+        self._opening = asyncio.Lock()
         self._flag_scripts = False
         self._pool = _pool(url, options, self._timeout_s)
         self._client = driver.Redis.from_pool(self._pool)
@@ -142,13 +145,13 @@ class Connection:
         script = scripts.load(name, flagged=self._flag_scripts)
         command = ("EVALSHA", script.sha, 1, key, self.now(), *args)
         try:
-            return await self._call(*command, retry=retry)
+            return await self._call(self._by_lane, command, retry=retry)
         except broken.NoScriptError:
-            return await self._call("EVAL", script.text, *command[2:], retry=retry)
+            return await self._call(self._by_lane, ("EVAL", script.text, *command[2:]), retry=retry)
 
     async def command(self, *command: str | bytes | int, retry: bool = True) -> Any:
         """Run one plain command."""
-        return await self._call(*command, retry=retry)
+        return await self._call(self._by_pool, command, retry=retry)
 
     async def pipeline(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
         """Run commands that may be repeated, in one round trip."""
@@ -160,22 +163,13 @@ class Connection:
 
     async def info(self, section: str) -> dict[str, Any]:
         """Return one section of what the server says about itself."""
-        answer: dict[str, Any] = await self._call("INFO", section, retry=True)
+        answer: dict[str, Any] = await self._call(self._by_pool, ("INFO", section), retry=True)
         return answer
 
     async def lend(self) -> AbstractConnection:
         """Return an open connection of its own for calls that wait; give it back with `take_back`."""
-        self._check_open()
-        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        self._lent.add(connection)
-        try:
-            with translated(self.url):
-                await connection.connect()  # type: ignore[no-untyped-call]
-            self._check_open()
-        except BaseException:
-            await self.take_back(connection)
-            raise
-        return connection
+        with translated(self.url):
+            return await self._connect()
 
     async def take_back(self, connection: AbstractConnection) -> None:
         """Close a lent connection."""
@@ -183,54 +177,93 @@ class Connection:
         await connection.disconnect(nowait=True)
 
     @asynccontextmanager
-    async def waiting(self) -> AsyncGenerator[AbstractConnection]:
-        """Lend an open connection for one call that waits; it is used again only if the call came to its end."""
-        connection = await self._spare_connection() or await self.lend()
-        is_clean = False
-        try:
-            with translated(self.url):
-                yield connection
-            is_clean = connection.is_connected and not self._closed
-        finally:
-            if is_clean and len(self._spare) < MAX_SPARE:
-                self._spare.append(connection)
-            else:
-                await self.take_back(connection)
-
-    async def _spare_connection(self) -> AbstractConnection | None:
-        self._check_open()
-        while self._spare:
-            connection = self._spare.pop()
-            with suppress(broken.ConnectionError, OSError):
-                if connection.is_connected and not await connection.can_read():
-                    return connection
-            await self.take_back(connection)
-        return None
+    async def waiting(self) -> AsyncGenerator[Lane]:
+        """Lend a lane for one call that waits; it is used again only if the call came to its end."""
+        with translated(self.url):
+            lane = await self._spare_lane() or Lane(await self._connect())
+            try:
+                yield lane
+            finally:
+                if lane.is_idle and len(self._spare) < MAX_SPARE and not self._closed:
+                    self._spare.append(lane)
+                else:
+                    await self._end_lane(lane)
 
     async def aclose(self) -> None:
         """Close every connection, those lent out too."""
         self._closed = True
+        for lane in (*self._spare, *([self._shared] if self._shared else [])):
+            lane.close()
         for connection in list(self._lent):
             await connection.disconnect(nowait=True)
         await self._client.aclose()
         await self._pool.disconnect()
 
+    async def _connect(self) -> AbstractConnection:
+        self._check_open()
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        self._lent.add(connection)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            self._check_open()
+        except BaseException:
+            await self.take_back(connection)
+            raise
+        return connection
+
+    async def _spare_lane(self) -> Lane | None:
+        self._check_open()
+        while self._spare:
+            lane = self._spare.pop()
+            if lane.is_idle:
+                return lane
+            await self._end_lane(lane)
+        return None
+
+    async def _end_lane(self, lane: Lane) -> None:
+        lane.close()
+        await self.take_back(lane.connection)
+
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnreachableError(f"redis at {self.url}: this backend is closed")
 
-    async def _call(self, *command: str | bytes | int, retry: bool) -> Any:
-        self._check_open()
-        give_up = monotonic() + self._timeout_s
-        with translated(self.url):
-            async with asyncio.timeout(self._timeout_s):
-                return await self._try(command, give_up=give_up if retry else 0)
+    async def _by_pool(self, command: Command) -> Any:
+        return await self._execute(*command)
 
-    async def _try(self, command: Sequence[str | bytes | int], *, give_up: float) -> Any:
+    async def _by_lane(self, command: Command) -> Any:
+        lane = self._shared
+        if lane is None or lane.is_closed:
+            lane = await self._open_lane()
+        return await lane.call(command)
+
+    async def _open_lane(self) -> Lane:
+        async with self._opening:
+            lane = self._shared
+            if lane is not None and lane.is_closed:
+                await self._end_lane(lane)
+            if lane is None or lane.is_closed:
+                lane = self._shared = Lane(await self._connect())
+            return lane
+
+    async def _call(self, send: Callable[[Command], Awaitable[Any]], command: Command, *, retry: bool) -> Any:
+        """Send a command within the timeout; a lane that does not answer in it is given up with all its calls."""
+        self._check_open()
+        give_up = monotonic() + self._timeout_s if retry else 0
+        with translated(self.url):
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    return await self._try(send, command, give_up=give_up)
+            except TimeoutError:
+                if self._shared is not None and send == self._by_lane:
+                    self._shared.close()
+                raise
+
+    async def _try(self, send: Callable[[Command], Awaitable[Any]], command: Command, *, give_up: float) -> Any:
         delay = FIRST_DELAY_S
         while True:
             try:
-                return await self._execute(*command)
+                return await send(command)
             except (broken.ConnectionError, broken.TimeoutError, OSError) as exc:
                 pause = delay * self._chance.uniform(0.5, 1.0)
                 if isinstance(exc, broken.AuthenticationError) or monotonic() + pause >= give_up:

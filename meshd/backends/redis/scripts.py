@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from meshd.backends.redis.keys import GROUP
 from meshd.backends.redis.node_codec import NODE_FIELDS
-from meshd.backends.redis.task_codec import GUARD_FIELDS, TASK_FIELDS
+from meshd.backends.redis.task_codec import GUARD_FIELDS, USUAL_POLICY
 from meshd.events import LOG_CAPACITY
 from meshd.tasks.model import MAX_CLAIMS, Priority, TaskState
 from meshd.tasks.routing import OFFSETS_MS
@@ -86,13 +86,9 @@ def constants() -> Mapping[str, str]:
         "PRIORITIES": _lua_list(priorities),
         "OFFSETS": _lua_table({str(priority): str(offset) for priority, offset in OFFSETS_MS.items()}),
         "TERMINAL": _lua_table(dict.fromkeys(terminal, "true")),
-        "TASK_FIELDS": _lua_list(TASK_FIELDS),
+        "USUAL_POLICY": f"'{USUAL_POLICY}'",
         "GUARD_FIELDS": _lua_list(GUARD_FIELDS),
         "NODE_FIELDS": _lua_list(NODE_FIELDS),
-        "PAYLOAD_AT": str(TASK_FIELDS.index("pl") + 1),
-        "CONTEXT_AT": str(TASK_FIELDS.index("cx") + 1),
-        "RESULT_AT": str(TASK_FIELDS.index("res") + 1),
-        "CLAIMS_AT": str(TASK_FIELDS.index("cl") + 1),
     }
 
 

@@ -11,9 +11,12 @@ milliseconds, tokens whole decimal numbers.
     v   virtual time              f    failures                cq   '1': cancel requested
     m   JSON: type, creator,      cr   crashes                 re   reason
         preferred node types      d    due, if not created     e    errors, one JSON object a line
-    pol policy, see `_policy`     c    created                 res  result
-    pl  payload                   cx   context                 w    watchers, one topic a line
+    pol policy, if not the usual  c    created                 res  result
+    pl  payload, see below        cx   context                 w    watchers, one topic a line
     i   idempotency key
+
+A hash is a compact list as long as no value is over 64 bytes, and some times as large from then on. So a payload of up
+to `SPLIT_UNTIL` bytes is kept in pieces of `PIECE` bytes: `pl`, `pl1`, `pl2`, …; a longer one is whole in `pl`.
 
 `le` is kept minus the sum of all graces granted so far (`shift` in the partition's clock): granting a grace to all
 holders then costs one number, however many they are.
@@ -36,16 +39,19 @@ from meshd.tasks.model import (
 )
 from meshd.tasks.routing import OFFSETS_MS
 
-TASK_FIELDS = (
-    "s", "k", "se", "x", "q", "v", "m", "pol", "pl", "cx", "i", "w", "c", "d", "n", "inc", "le", "cl", "st", "f", "cr",
-    "g", "cq", "re", "e", "res", "pr", "no", "sa", "fi",
-)  # fmt: skip
-"""What a script returns of a task, in this order."""
-
 GUARD_FIELDS = ("s", "k", "se", "x", "q", "v", "pol", "i", "w", "n", "inc", "cl", "st", "f", "cr", "g", "cq", "e", "le")
 """What any step may need to know of a task."""
 
-Values = Sequence[bytes | None]
+USUAL_POLICY = "3,3,86400000,604800000,1000,300000,300000,1,2.0"
+"""What a hash without a policy stands for, written as `_policy` does. Stored tasks rely on it: it never changes."""
+_USUAL = USUAL_POLICY.encode()
+
+PIECE = 64
+"""Longest value of a compact hash, Redis' default `hash-max-listpack-value`."""
+SPLIT_UNTIL = 1024
+
+Values = Sequence[bytes]
+"""Names and values of a hash's fields, in turn."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -56,8 +62,11 @@ _HELD = frozenset({TaskState.CLAIMED, TaskState.RUNNING})
 def submission(new: NewTask) -> list[str | bytes | int]:
     """Return the arguments `task_submit` takes for one task."""
     fields: list[str | bytes | int] = [
-        "m", _meta(new.type, new.created_by, new.preferred_types), "pol", _policy(new.policy), "pl", new.payload,
+        "m", _meta(new.type, new.created_by, new.preferred_types), *_pieces(new.payload),
     ]  # fmt: skip
+    policy = _policy(new.policy)
+    if policy != USUAL_POLICY:
+        fields += ("pol", policy)
     if new.context is not None:
         fields += ("cx", new.context)
     if new.watcher:
@@ -75,14 +84,15 @@ def submission(new: NewTask) -> list[str | bytes | int]:
 
 
 def task_of(task_id: str, values: Values, *, shift: int) -> Task:
-    """Return the task whose `TASK_FIELDS` are `values`.
+    """Return the task whose hash has these fields.
 
     Raises:
         CorruptDataError: the hash is not one that meshd wrote.
     """
+    fields = _fields(values)
     try:
-        state = _STATES[values[0] or b""]
-        return _task(task_id, state, values, lease_until_ms=_held_until(state, values[16], shift))
+        state = _STATES[fields[b"s"]]
+        return _task(task_id, state, fields, lease_until_ms=_held_until(state, fields.get(b"le"), shift))
     except (KeyError, ValueError, TypeError, msgspec.DecodeError) as exc:
         raise CorruptDataError(f"task {task_id} cannot be read from its hash: {exc!r}") from exc
 
@@ -91,58 +101,77 @@ def claimed_task(
     task_id: str, values: Values, *, token: int, node_id: str, incarnation: int, lease_until_ms: int
 ) -> Task:
     """Return the task a claim handed out; `values` are those before the claim."""
-    held = list(values)
-    held[1], held[14], held[15] = str(token).encode(), node_id.encode(), str(incarnation).encode()
-    held[17] = str(_int(values[17]) + 1).encode()
+    fields = _fields(values)
     try:
-        return _task(task_id, TaskState.CLAIMED, held, lease_until_ms=lease_until_ms)
+        fields[b"k"], fields[b"n"], fields[b"inc"] = b"%d" % token, node_id.encode(), b"%d" % incarnation
+        fields[b"cl"] = b"%d" % (_int(fields.get(b"cl")) + 1)
+        return _task(task_id, TaskState.CLAIMED, fields, lease_until_ms=lease_until_ms)
     except (KeyError, ValueError, TypeError, msgspec.DecodeError) as exc:
         raise CorruptDataError(f"task {task_id} cannot be read from its hash: {exc!r}") from exc
 
 
-def _task(task_id: str, state: TaskState, values: Values, *, lease_until_ms: int) -> Task:
-    (
-        _, token, _, deadline, queue, vt, meta, policy, payload, context, idempotency, watchers, created, due,
-        node, incarnation, _, claims, starts, failures, crashes, generation, cancel, reason, errors, result,
-        progress, note, started, finished,
-    ) = values  # fmt: skip
-    route, priority = _queue_parts(queue or b"")
-    task_type, created_by, preferred = _meta_parts(meta or b"")
-    created_ms = int(created or b"")
+def _fields(values: Values) -> dict[bytes, bytes]:
+    return dict(zip(values[::2], values[1::2], strict=True))
+
+
+def _pieces(payload: bytes) -> list[str | bytes]:
+    """Return a payload as fields and values."""
+    if not PIECE < len(payload) <= SPLIT_UNTIL:
+        return ["pl", payload]
+    fields: list[str | bytes] = ["pl", payload[:PIECE]]
+    for number, at in enumerate(range(PIECE, len(payload), PIECE), start=1):
+        fields += (f"pl{number}", payload[at : at + PIECE])
+    return fields
+
+
+def _payload(fields: dict[bytes, bytes]) -> bytes:
+    payload = fields.get(b"pl", b"")
+    if b"pl1" not in fields:
+        return payload
+    further = sum(name.startswith(b"pl") for name in fields)
+    return payload + b"".join(fields[b"pl%d" % number] for number in range(1, further))
+
+
+def _task(task_id: str, state: TaskState, fields: dict[bytes, bytes], *, lease_until_ms: int) -> Task:
+    get = fields.get
+    route, priority = _queue_parts(fields[b"q"])
+    task_type, created_by, preferred = _meta_parts(fields[b"m"])
+    created_ms = int(fields[b"c"])
+    due, watchers, errors, progress = get(b"d"), get(b"w"), get(b"e"), get(b"pr")
     return Task(
         id=task_id,
         type=task_type,
         route=route,
         priority=priority,
         state=state,
-        payload=payload or b"",
-        policy=_policy_parts(policy or b""),
+        payload=_payload(fields),
+        policy=_policy_parts(get(b"pol") or _USUAL),
         created_ms=created_ms,
-        vt=int(vt or b""),
+        vt=int(fields[b"v"]),
         due_ms=int(due) if due else created_ms,
-        context=context,
+        context=get(b"cx"),
         preferred_types=preferred,
-        deadline_ms=_maybe(deadline),
-        idempotency_key=_text(idempotency) or None,
+        deadline_ms=_maybe(get(b"x")),
+        idempotency_key=_text(get(b"i")) or None,
         created_by=created_by,
         watchers=tuple(_text(watchers).split("\n")) if watchers else (),
-        token=_int(token),
-        node_id=_text(node) or None,
-        incarnation=_int(incarnation),
+        token=_int(get(b"k")),
+        node_id=_text(get(b"n")) or None,
+        incarnation=_int(get(b"inc")),
         lease_until_ms=lease_until_ms,
-        claims=_int(claims),
-        starts=_int(starts),
-        failures=_int(failures),
-        crashes=_int(crashes),
-        generation=_int(generation),
-        cancel_requested=cancel == b"1",
-        reason=_text(reason),
+        claims=_int(get(b"cl")),
+        starts=_int(get(b"st")),
+        failures=_int(get(b"f")),
+        crashes=_int(get(b"cr")),
+        generation=_int(get(b"g")),
+        cancel_requested=get(b"cq") == b"1",
+        reason=_text(get(b"re")),
         errors=_errors(errors) if errors else (),
-        result=result,
+        result=get(b"res"),
         progress=float(progress) if progress else None,
-        note=_text(note),
-        started_ms=_maybe(started),
-        finished_ms=_maybe(finished),
+        note=_text(get(b"no")),
+        started_ms=_maybe(get(b"sa")),
+        finished_ms=_maybe(get(b"fi")),
     )
 
 

@@ -204,8 +204,8 @@ def _changed(task_id: str, event: str, reply: Any) -> Task:
 
 def _found(task_ids: Sequence[str], reply: Any) -> list[Task | None]:
     shift = int(reply[1])
-    rows: Sequence[Values | None] = reply[2:]
+    rows: Sequence[Values] = reply[2:]
     return [
-        None if values is None else task_of(task_id, values, shift=shift)
+        task_of(task_id, values, shift=shift) if values else None
         for task_id, values in zip(task_ids, rows, strict=True)
     ]

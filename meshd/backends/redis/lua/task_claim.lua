@@ -9,9 +9,9 @@
 -- ARGV[6]  most tasks to hand out
 -- ARGV[7]  lease, ms
 -- ARGV[8]  how long the claimer waits for its bell, ms
--- ARGV[9]  most bytes of payloads and contexts
+-- ARGV[9]  most bytes of field values
 --
--- Returns  {'ok', lease end, 'more' | 'all', id, token, {field value, …}, …} | {'profile'} when it is not registered
+-- Returns  {'ok', lease end, 'more' | 'all', id, token, {field, value, …}, …} | {'profile'} when it is not registered
 -- Cost     O(limit · log N + queues served that are not empty)
 -- #include "tasks"
 local node, incarnation, profile, bell = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -95,22 +95,29 @@ local function discard(lane, item)
   end
 end
 
-local function take(item, values)
-  local token = next_token(number(values[2]))
-  taken_bytes = taken_bytes + #values[PAYLOAD_AT] + #(values[CONTEXT_AT] or '')
-  taken[#taken + 1] = {id = item.id, token = whole(token), values = values, claims = number(values[CLAIMS_AT]) + 1}
+local function take(item, values, bytes, token, claims)
+  taken_bytes = taken_bytes + bytes
+  taken[#taken + 1] = {
+    id = item.id, token = whole(next_token(number(token))), values = values, claims = number(claims) + 1,
+  }
 end
 
 -- Look at the next item of a queue: hand it out, expire it, or drop an index entry that no record stands behind.
 local function look(lane, item)
-  local values = redis.call('HMGET', task_key(item.id), unpack(TASK_FIELDS))
+  local values = redis.call('HGETALL', task_key(item.id))
+  local fields, bytes = {s = nil, q = nil, c = nil, m = nil, pol = nil, pl = nil, v = nil, se = nil}, 0
+  for at = 1, #values, 2 do
+    local value = values[at + 1]
+    fields[values[at]] = value
+    bytes = bytes + #value
+  end
   consume(lane, item)
-  if values[1] ~= 'ready' or (values[3] or '') ~= item.entry then
+  if fields.s ~= 'ready' or (fields.se or '') ~= item.entry then
     discard(lane, item)
-  elseif values[4] and values[4] ~= '' and tonumber(values[4]) <= now then
-    expire(load(item.id, TASK_FIELDS))
+  elseif fields.x and fields.x ~= '' and tonumber(fields.x) <= now then
+    expire(load(item.id, GUARD_FIELDS))
   else
-    take(item, values)
+    take(item, values, bytes, fields.k, fields.cl)
   end
 end
 

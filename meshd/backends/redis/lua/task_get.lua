@@ -4,13 +4,11 @@
 -- ARGV[1]  now, ms ('' = server clock)
 -- ARGV[2…] task ids
 --
--- Returns  {'ok', lease shift, {field value, …} | nil, …} in the order asked
+-- Returns  {'ok', lease shift, {field, value, …}, empty if there is none, …} in the order asked
 -- Cost     O(tasks)
 -- #include "clock"
--- #include "constants"
 local answers = {'ok', clock.shift}
 for at = 2, #ARGV do
-  local values = redis.call('HMGET', prefix .. 't:' .. ARGV[at], unpack(TASK_FIELDS))
-  answers[at + 1] = values[1] and values
+  answers[at + 1] = redis.call('HGETALL', prefix .. 't:' .. ARGV[at])
 end
 return answers

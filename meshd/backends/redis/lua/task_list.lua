@@ -8,12 +8,11 @@
 -- ARGV[5]  task type ('' = all)
 -- ARGV[6]  node id ('' = all)
 -- ARGV[7]  states, each between commas ('' = all)
--- ARGV[8]  most bytes of payloads, contexts and results
+-- ARGV[8]  most bytes of field values
 --
--- Returns  {'ok', lease shift, id to go on from ('' = end), id, {field value, …}, …}
+-- Returns  {'ok', lease shift, id to go on from ('' = end), id, {field, value, …}, …}
 -- Cost     O(ids looked at)
 -- #include "clock"
--- #include "constants"
 local limit, most_ids, task_type, node, states = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
 local from = ARGV[2] == '' and '+' or ('(' .. ARGV[2])
 local ids = redis.call('ZREVRANGEBYLEX', prefix .. 'ids', from, '-', 'LIMIT', 0, most_ids)
@@ -27,11 +26,13 @@ local function matches(values)
 end
 
 local function add(id)
-  local values = redis.call('HMGET', prefix .. 't:' .. id, unpack(TASK_FIELDS))
+  local values = redis.call('HGETALL', prefix .. 't:' .. id)
   answers[#answers + 1] = id
   answers[#answers + 1] = values
   found = found + 1
-  bytes = bytes + #values[PAYLOAD_AT] + #(values[CONTEXT_AT] or '') + #(values[RESULT_AT] or '')
+  for at = 2, #values, 2 do
+    bytes = bytes + #values[at]
+  end
 end
 
 for at, id in ipairs(ids) do

@@ -4,7 +4,7 @@
 -- ARGV[1]  now, ms ('' = server clock)
 -- ARGV[2]  task id
 --
--- Returns  {'ok', lease shift, {field value, …}} | {'missing'} | {'wrong_state', state}
+-- Returns  {'ok', lease shift, {field, value, …}} | {'missing'} | {'wrong_state', state}
 -- Cost     O(log N)
 -- #include "tasks"
 local record = load(ARGV[2], GUARD_FIELDS)
@@ -24,4 +24,4 @@ queue_at_end(record, now + OFFSETS[string.match(record.q, '[^:]*$')])
 revived[1] = record
 log('redriven', record)
 flush()
-return {'ok', clock.shift, redis.call('HMGET', task_key(ARGV[2]), unpack(TASK_FIELDS))}
+return {'ok', clock.shift, redis.call('HGETALL', task_key(ARGV[2]))}

@@ -5,7 +5,7 @@
 -- ARGV[2]  topic
 -- ARGV[3…] task ids
 --
--- Returns  {'ok', lease shift, {field value, …} | nil, …} in the order asked
+-- Returns  {'ok', lease shift, {field, value, …} | nil, …} in the order asked
 -- Cost     O(tasks · watchers)
 -- #include "tasks"
 local topic = ARGV[2]
@@ -19,6 +19,6 @@ end
 flush()
 local answers = {'ok', clock.shift}
 for at = 3, #ARGV do
-  answers[at] = records[ARGV[at]] and redis.call('HMGET', task_key(ARGV[at]), unpack(TASK_FIELDS))
+  answers[at] = records[ARGV[at]] and redis.call('HGETALL', task_key(ARGV[at]))
 end
 return answers

@@ -47,6 +47,9 @@ local function load(id, fields)
   for at = 1, #fields do
     record[fields[at]] = values[at] or ''
   end
+  if record.pol == '' then
+    record.pol = USUAL_POLICY
+  end
   records[id] = record
   return record
 end
@@ -58,6 +61,9 @@ local function widen(record)
     if record[field] == nil then
       record[field] = values[at] or ''
     end
+  end
+  if record.pol == '' then
+    record.pol = USUAL_POLICY
   end
   return record
 end
@@ -185,7 +191,6 @@ local function end_task(record, state, reason)
   withdraw(record)
   set(record, 's', state)
   set(record, 'fi', now)
-  set(record, 'le', '')
   if reason then
     set(record, 're', reason)
   end
