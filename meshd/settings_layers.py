@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -216,15 +216,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"settings file {path} cannot be read: {exc.strerror}") from exc
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"settings file {path} is not valid YAML: {' '.join(str(exc).split())}") from exc
-    if root is not None and not isinstance(root, dict):
+    if root is None:
+        return {}
+    if not _is_mapping(root):
         raise ConfigurationError(f"settings file {path} must hold names and values")
-    return {str(name): value for name, value in cast("dict[Any, Any]", root or {}).items()}
+    return {str(name): value for name, value in root.items()}
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
 
 
 def _flat(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(cast("Mapping[Any, Any]", value), f"{prefix}{name}.")
+        if _is_mapping(value):
+            yield from _flat(value, f"{prefix}{name}.")
         elif value is not None:
             yield f"{prefix}{name}", value
 

@@ -82,6 +82,7 @@ class Node:
         self._tally = Tally()
         self._protocol = ""
         self._membership = Membership(node_id=self.name, incarnation=0)
+        self._claims_as: Claimer | None = None
         self._worker: Worker | None = None
         self._pulse: Pulse | None = None
         self._initializing = True
@@ -133,11 +134,13 @@ class Node:
         """Register or update an agent on this node; lookups follow within one beat of a running node."""
         check_name("agent", agent.id)
         self._agents[agent.id] = agent
+        self._claims_as = None
         if self._pulse is not None:
             self._pulse.announce_soon()
 
     def remove_agent(self, agent_id: str) -> None:
         """Unregister an agent; harmless when there is none of this id."""
+        self._claims_as = None
         if self._agents.pop(agent_id, None) is not None and self._pulse is not None:
             self._pulse.announce_soon()
 
@@ -272,7 +275,7 @@ class Node:
         )
         self._pulse, self._worker = pulse, worker
         try:
-            self._membership = await pulse.start()
+            self.joined(await pulse.start())
             self._initializing = False
             pulse.beat_soon()
             logger.info(
@@ -312,16 +315,19 @@ class Node:
         return signs.measure(status=self.status, open_tasks=open_tasks)
 
     def _claimer(self) -> Claimer:
-        return Claimer(
-            node_id=self.name,
-            incarnation=self._membership.incarnation,
-            task_types=self._handlers.task_types,
-            capabilities=self.profile.all_capabilities,
-        )
+        if self._claims_as is None:
+            self._claims_as = Claimer(
+                node_id=self.name,
+                incarnation=self._membership.incarnation,
+                task_types=self._handlers.task_types,
+                capabilities=self.profile.all_capabilities,
+            )
+        return self._claims_as
 
     def joined(self, membership: Membership) -> None:
         """The pulse joined again under a new incarnation: claim as that from now on."""
         self._membership = membership
+        self._claims_as = None
 
     def failed(self, error: BaseException) -> None:
         """The node is no member any more and cannot be one: stop, and report nothing about what runs here."""

@@ -7,6 +7,7 @@ the store), every task still awaited is also read again each `RECHECK_MS`.
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 from meshd.errors import NotFoundError, UnavailableError
 from meshd.events import EventBus, Subscription
@@ -50,7 +51,7 @@ class EndWatcher:
         for task_id in ids:
             futures[task_id] = loop.create_future()
             self._waiting.setdefault(task_id, []).append(futures[task_id])
-            futures[task_id].add_done_callback(lambda future, task_id=task_id: self._forget(task_id, future))
+            futures[task_id].add_done_callback(partial(self._forget, task_id))
         for start in range(0, len(ids), MAX_BATCH):
             batch = ids[start : start + MAX_BATCH]
             self._settle(batch, await self._tasks.watch(batch, topic=self._topic))
