@@ -99,6 +99,7 @@ def processes(session: Session) -> dict[str, Any]:
     verdicts = asyncio.run(_verdicts(session, [report.name for report in reports]))
     supervisor = running(state.supervisor_pid)
     return {
+        "kind": "processes",
         "supervisor": None if supervisor is None else supervisor.pid,
         "processes": [
             _row(report, verdict=verdicts.get(report.name), is_local=own is not None and report.name == own.name)

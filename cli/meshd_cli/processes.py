@@ -25,10 +25,18 @@ Grace = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long r
 Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for the mesh to see it.")]
 LogFile = Annotated[Path | None, typer.Option(hidden=True)]
 
+NODE_HELP = """A node as a process in this terminal.
+
+\b
+Examples:
+  mesh node start --name n1 --capabilities text.analyze
+  mesh node start --module my_handlers --concurrency 4
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    node = typer.Typer(no_args_is_help=True, help="A node as a process in this terminal.")
+    node = typer.Typer(no_args_is_help=True, help=NODE_HELP)
     node.command("start")(start)
     app.add_typer(node, name="node")
     for command in (enable, disable, up, down, ps, logs):
@@ -60,8 +68,9 @@ def start(
     """Run a node here until Ctrl-C.
 
     \b
-    mesh node start --name n1 --capabilities text.analyze --module my_handlers
-    mesh node start --name sales-1 --role sales --capabilities upselling,discounts
+    Examples:
+      mesh node start --name n1 --capabilities text.analyze --module my_handlers
+      mesh node start --name sales-1 --role sales --capabilities upselling,discounts
     """
     from meshd.runtime.entry import Ties, end_process
     from meshd_cli import machine
@@ -92,8 +101,9 @@ def enable(
     """Start this machine's node in the background; returns when every node of the mesh can see it.
 
     \b
-    mesh enable
-    mesh enable --type language_expert --name reader-1
+    Examples:
+      mesh enable
+      mesh enable --type language_expert --name reader-1
     """
     from meshd_cli import machine
     from meshd_cli.node_process import NodeWords, split
@@ -101,8 +111,15 @@ def enable(
     words = NodeWords(
         name=name, type=type, capabilities=split(capabilities), role=role, module=module, concurrency=concurrency
     )
-    done = machine.enable(session_of(ctx), words, timeout=timedelta(seconds=timeout))
-    render.line(f"{'already enabled' if done.was_running else 'enabled'}: node {done.local.name}")
+    session = session_of(ctx)
+    done = machine.enable(session, words, timeout=timedelta(seconds=timeout))
+    document = {
+        "kind": "enabled",
+        "node": done.local.name,
+        "pid": done.local.process.pid,
+        "was_running": done.was_running,
+    }
+    render.answer(session, document, f"{'already enabled' if done.was_running else 'enabled'}: node {done.local.name}")
     render.note(f"process {done.local.process.pid}, type {done.record.profile.type}, log {done.local.log}")
     render.hint("`mesh status` shows the mesh, `mesh disable` leaves it")
 
@@ -111,13 +128,16 @@ def disable(ctx: typer.Context, grace: Grace = 30.0) -> None:
     """Stop this machine's node; returns when it has left the mesh.
 
     \b
-    mesh disable
-    mesh disable --grace 2
+    Examples:
+      mesh disable
+      mesh disable --grace 2
     """
     from meshd_cli import machine
 
-    done = machine.disable(session_of(ctx), grace=timedelta(seconds=grace))
-    render.line(f"disabled: node {done.name} left" if done.was_running else "not enabled: no node runs here")
+    session = session_of(ctx)
+    done = machine.disable(session, grace=timedelta(seconds=grace))
+    said = f"disabled: node {done.name} left" if done.was_running else "not enabled: no node runs here"
+    render.answer(session, {"kind": "disabled", "node": done.name or None, "was_running": done.was_running}, said)
     if done.killed:
         render.note("it did not end in time and was killed; its tasks were given back")
     render.hint("`mesh enable` brings it back under the same id")
@@ -134,8 +154,9 @@ def up(
     """Run the nodes of a mesh.yaml and keep them running until Ctrl-C.
 
     \b
-    mesh up -f mesh.yaml
-    mesh up --detach, then mesh ps, mesh logs NAME -f, mesh down
+    Examples:
+      mesh up -f mesh.yaml
+      mesh up --detach && mesh ps && mesh logs n1 -f
     """
     from meshd_cli import fleet_up
 
@@ -144,7 +165,8 @@ def up(
     if not detach:
         raise typer.Exit(fleet_up.up(plan, log=log_file))
     nodes = fleet_up.up_detached(session, plan, timeout=timedelta(seconds=timeout))
-    render.line(f"up: {', '.join(node.id for node in nodes)}")
+    names = [node.id for node in nodes]
+    render.answer(session, {"kind": "up", "nodes": names}, f"up: {', '.join(names)}")
     render.hint("`mesh ps` shows them, `mesh logs NAME -f` follows one, `mesh down` stops all")
 
 
@@ -152,21 +174,25 @@ def down(ctx: typer.Context, grace: Grace = 1.5) -> None:
     """Stop what `mesh up` started here.
 
     \b
-    mesh down
-    mesh down --grace 10
+    Examples:
+      mesh down
+      mesh down --grace 10
     """
     from meshd_cli import fleet_up
 
-    names = fleet_up.down(session_of(ctx), grace=timedelta(seconds=grace))
-    render.line(f"down: {', '.join(names)}" if names else "nothing to stop: no fleet runs here")
+    session = session_of(ctx)
+    names = fleet_up.down(session, grace=timedelta(seconds=grace))
+    said = f"down: {', '.join(names)}" if names else "nothing to stop: no fleet runs here"
+    render.answer(session, {"kind": "down", "nodes": list(names)}, said)
 
 
 def ps(ctx: typer.Context) -> None:
     """Show this machine's node processes.
 
     \b
-    mesh ps
-    mesh ps --json
+    Examples:
+      mesh ps
+      mesh ps --json
     """
     from meshd_cli import machine
     from meshd_cli.views.processes import process_table
@@ -187,9 +213,15 @@ def logs(
     """Show the log of a node of this machine.
 
     \b
-    mesh logs n1
-    mesh logs n1 -f -n 20
+    Examples:
+      mesh logs n1
+      mesh logs n1 -f -n 20
     """
     from meshd_cli import machine
 
-    machine.logs(session_of(ctx), name, lines=lines, is_followed=follow, show=render.line)
+    session = session_of(ctx)
+
+    def show(text: str) -> None:
+        render.answer(session, {"kind": "log_line", "name": name, "line": text}, text)
+
+    machine.logs(session, name, lines=lines, is_followed=follow, show=show)

@@ -32,13 +32,21 @@ View = Callable[[Document], "Iterable[RenderableType]"]
 def show(session: Session, document: Document, view: View) -> None:
     """Print a document on stdout: as JSON if asked for, else through its view."""
     if session.json:
-        line(json.dumps({"schema_version": SCHEMA_VERSION, **document}, ensure_ascii=False, indent=_indent()))
+        _show_json(document)
         return
     screen = console(session)
     with screen.capture() as capture:
         for part in view(document):
             screen.print(part, highlight=False, markup=False, emoji=False, soft_wrap=False)
     line("\n".join(text.rstrip() for text in capture.get().rstrip().split("\n")))
+
+
+def answer(session: Session, document: Document, text: str) -> None:
+    """Print what one line of `text` says on stdout: as JSON if asked for."""
+    if session.json:
+        _show_json(document)
+    else:
+        line(text)
 
 
 def line(text: str) -> None:
@@ -91,6 +99,10 @@ def console(session: Session, file: TextIO | None = None) -> "Console":
         width=None if is_terminal else PIPED_WIDTH,
         highlight=False,
     )
+
+
+def _show_json(document: Document) -> None:
+    line(json.dumps({"schema_version": SCHEMA_VERSION, **document}, ensure_ascii=False, indent=_indent()))
 
 
 def _indent() -> int | None:

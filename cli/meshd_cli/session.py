@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from meshd.mesh import Mesh
+    from meshd.runtime.local import LocalNode
     from meshd.settings import Settings
 
 T = TypeVar("T")
@@ -75,14 +76,19 @@ class Session:
     @cached_property
     def local_node_name(self) -> str | None:
         """Id of this machine's node, `None` while it is disabled."""
+        local = self.local_node
+        return None if local is None else local.name
+
+    @cached_property
+    def local_node(self) -> "LocalNode | None":
+        """This machine's node, `None` while it is disabled."""
         from meshd.runtime.state_dir import StateDir
 
         if not StateDir(Path(self.settings.state_dir)).local_pid.exists():
             return None
         from meshd_cli.processes import local_node
 
-        local = local_node(self.settings)
-        return None if local is None else local.name
+        return local_node(self.settings)
 
     def run(self, work: "Callable[[Mesh], Awaitable[T]]") -> T:
         """Open the mesh, do `work`, close it."""

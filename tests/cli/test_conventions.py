@@ -25,7 +25,7 @@ def commands() -> Iterator[tuple[str, Any]]:
     def below(path: str, command: Any) -> Iterator[tuple[str, Any]]:
         for name, child in getattr(command, "commands", {}).items():
             yield from below(f"{path} {name}".strip(), child)
-        if not hasattr(command, "commands"):
+        if path:
             yield path, command
 
     return below("", tree())

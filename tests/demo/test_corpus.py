@@ -1,5 +1,6 @@
 """The demo's input: real text only, the same each time."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_only_text_that_fits_a_payload_is_taken(tmp_path: Path) -> None:
     assert [file.name for file in corpus.files] == ["deep/note.md", "good.txt", "windows.txt"]
     assert corpus.files[2].payload == {"name": "windows.txt", "text": "one\r\ntwo\r\n"}
     assert corpus.skipped == 5
+
+
+def test_a_file_whose_name_is_not_utf_8_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("text")
+    (tmp_path / os.fsdecode(b"bad\xff.txt")).write_text("text")
+
+    corpus = collect(tmp_path, limit=5, max_payload_bytes=1_000)
+
+    assert ([file.name for file in corpus.files], corpus.skipped) == (["good.txt"], 1)
 
 
 def test_files_that_cannot_be_used_are_made_up_for_by_others(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from meshd import Mesh, TaskState
+from tests.support.redis_server import RedisServer
+
 FILES = 40
 KEYS = {
     "submitted", "completed", "rerun", "lost", "double_completions", "killed", "per_node", "queue_ms", "seconds",
@@ -86,6 +89,27 @@ def test_an_interrupted_demo_leaves_no_process_and_no_file(
     assert nodes
     assert psutil.wait_procs(nodes, timeout=0)[1] == []
     assert not list(tmp_path.glob("meshd-demo-*"))
+
+
+async def test_an_interrupted_demo_leaves_no_task_waiting_and_can_be_repeated_in_the_same_mesh(
+    command: list[str], redis_server: RedisServer
+) -> None:
+    here = ["--url", redis_server.url, "--mesh", "show"]
+    with subprocess.Popen([*command, *here], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if " tasks ended" in line)
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+    assert process.returncode == 130
+
+    async with Mesh(redis_server.url, mesh="show") as mesh:
+        counts = await mesh.tasks.counts()
+    assert counts[TaskState.CANCELLED] > 0
+    assert all(state.is_terminal for state, count in counts.items() if count)
+
+    again = run(command, *here, "--nodes", "1", "--limit", "5")
+    assert again.returncode == 0, again.stderr
+    assert run(command, *here, "--nodes", "1", "--limit", "5").returncode == 0
 
 
 def test_nodes_end_with_a_demo_that_was_killed(running: subprocess.Popen[str]) -> None:

@@ -1,5 +1,6 @@
 """`mesh enable` and `mesh disable`, as two terminals see them."""
 
+import json
 import signal
 import socket
 from time import monotonic
@@ -40,6 +41,33 @@ async def test_the_node_keeps_its_id_across_restarts(place: Place) -> None:
     place.mesh("disable")
     assert place.mesh("enable").stdout == f"enabled: node {name}\n"
     place.mesh("disable")
+
+
+def test_what_this_machine_does_is_json_when_asked_for(place: Place) -> None:
+    said = [
+        json.loads(place.mesh(*command, "--json").stdout)
+        for command in (
+            ["enable", "--name", "n1"],
+            ["enable"],
+            ["logs", "n1", "-n", "1"],
+            ["ps"],
+            ["disable"],
+            ["down"],
+        )
+    ]
+    assert {document["schema_version"] for document in said} == {1}
+    kinds = [document["kind"] for document in said]
+    assert kinds == ["enabled", "enabled", "log_line", "processes", "disabled", "down"]
+    assert [document["was_running"] for document in said if "was_running" in document] == [False, True, True]
+
+
+async def test_a_node_in_another_mesh_is_named_by_enable_and_status(place: Place) -> None:
+    place.mesh("enable", "--name", "n1", "--mesh", "far")
+    assert "n1 is in mesh far at sqlite:///" in place.mesh("enable", code=7).stderr
+    assert "n1 is in mesh far at sqlite:///" in place.mesh("status").stdout
+    assert "already enabled" in place.mesh("enable", "--mesh", "far").stdout
+    place.mesh("disable")
+    assert not place.state.local_home.exists()
 
 
 async def test_enable_is_the_way_out_of_a_disabled_mesh(place: Place) -> None:
@@ -90,6 +118,14 @@ async def test_a_node_that_cannot_start_says_why_and_gives_its_exit_code(place: 
     assert "Traceback" not in failed.stderr
     assert not place.state.local_pid.exists()
     assert place.processes() == []
+
+
+@pytest.mark.parametrize("command", [["enable"], ["disable"], ["up", "-f", "fleet.yaml"]])
+def test_a_state_folder_that_cannot_be_made_is_a_configuration_error(place: Place, command: list[str]) -> None:
+    (place.folder / "taken").touch()
+    (place.folder / "fleet.yaml").write_text("nodes: [{name: n1}]\n")
+    refused = place.mesh(*command, code=2, MESHD_STATE_DIR="taken/state")
+    assert "cannot be written: Not a directory" in refused.stderr
 
 
 def test_an_unreachable_store_is_said_at_once(place: Place) -> None:

@@ -8,9 +8,17 @@ from meshd_cli import render
 from meshd_cli.session import session_of
 from meshd_cli.watching import lazy_view
 
+CONFIG_HELP = """Look at the settings.
+
+\b
+Examples:
+  mesh config show --sources
+  mesh config show --json | jq .settings
+"""
+
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Look at the settings.")
+    group = typer.Typer(no_args_is_help=True, help=CONFIG_HELP)
     group.callback()(_config)
     group.command("show")(show_settings)
     app.add_typer(group, name="config")

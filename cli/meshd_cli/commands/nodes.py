@@ -13,9 +13,17 @@ if TYPE_CHECKING:
 
 NodeId = Annotated[str, typer.Argument(metavar="ID", help="Node id.", autocompletion=node_ids)]
 
+NODES_HELP = """Look at nodes and steer them.
+
+\b
+Examples:
+  mesh nodes list --watch
+  mesh nodes drain reader-1
+"""
+
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Look at nodes and steer them.")
+    group = typer.Typer(no_args_is_help=True, help=NODES_HELP)
     group.command("list")(list_nodes)
     group.command("show")(show_node)
     group.command("drain")(drain)

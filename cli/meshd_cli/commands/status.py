@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 RECENT = 5
 HINT_DISABLED = "this machine is not enabled; `mesh enable` starts its node and joins the mesh"
-HINT_EMPTY = "`mesh submit text.analyze --arg text='Hello there.' --wait` gives the mesh its first task"
+HINT_NO_NODES = "`mesh enable` starts this machine's node; `mesh agents` without filters shows every node"
+HINT_EMPTY = "`mesh submit text.analyze --arg text='This works, and I like it.' --wait` gives the mesh its first task"
 
 
 def register(app: typer.Typer) -> None:
@@ -79,6 +80,7 @@ def agents_document(found: Sequence[Any], *, local: str | None, role: str = "") 
             "capacity": sum(node.profile.capacity for node in kept),
         },
         "nodes": [node_document(node) for node in kept],
+        "hint": "" if found else HINT_NO_NODES,
     }
 
 
@@ -118,10 +120,21 @@ def _reader(session: Session) -> Callable[["Mesh"], Any]:
             "nodes": [node_summary(node) for node in nodes],
             "backends": [_backend(health)],
             "recent_tasks": [task_summary(task) for task in recent.tasks],
-            "hint": HINT_DISABLED if local is None else "" if any(counts.values()) else HINT_EMPTY,
+            "hint": _next_step(session, is_here=own is not None, is_new=not any(counts.values())),
         }
 
     return read
+
+
+def _next_step(session: Session, *, is_here: bool, is_new: bool) -> str:
+    local = session.local_node
+    if local is None:
+        return HINT_DISABLED
+    if not is_here:
+        return (
+            f"this machine's node {local.name} is in mesh {local.home or 'of another name or store'}, not in this one"
+        )
+    return HINT_EMPTY if is_new else ""
 
 
 def _backend(health: Any) -> dict[str, Any]:

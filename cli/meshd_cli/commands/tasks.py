@@ -18,9 +18,17 @@ if TYPE_CHECKING:
 
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="Task id.", autocompletion=task_ids)]
 
+TASKS_HELP = """Look at tasks and steer them.
+
+\b
+Examples:
+  mesh tasks list --state dead
+  mesh tasks wait 01JD0000000000000000000000
+"""
+
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Look at tasks and steer them.")
+    group = typer.Typer(no_args_is_help=True, help=TASKS_HELP)
     group.command("list")(list_tasks)
     group.command("show")(show_task)
     group.command("wait")(wait)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from meshd import codec
-from meshd.errors import InvalidArgumentError, PayloadTooLargeError
+from meshd.errors import InvalidArgumentError, InvalidPayloadError, PayloadTooLargeError
 
 _TEXT_SUFFIXES = frozenset({".py", ".txt", ".rst", ".md", ".cfg", ".toml"})
 _SKIPPED_FOLDERS = frozenset({"site-packages", "dist-packages", "__pycache__", "node_modules"})
@@ -32,7 +32,7 @@ class Corpus:
     root: Path
     files: tuple[TextFile, ...]
     skipped: int
-    """Files looked at and left out: binary, not UTF-8, empty, unreadable or too large for a payload."""
+    """Files left out: binary, not UTF-8 by name or content, empty, unreadable or too large for a payload."""
 
 
 def standard_library() -> Path:
@@ -95,6 +95,6 @@ def _read(path: Path, root: Path, max_payload_bytes: int) -> TextFile | None:
             text = (head + stream.read()).decode("utf-8")
         file = TextFile(name=path.relative_to(root).as_posix(), text=text)
         codec.encode(file.payload, limit=max_payload_bytes)
-    except (OSError, UnicodeDecodeError, PayloadTooLargeError):
+    except (OSError, UnicodeDecodeError, InvalidPayloadError, PayloadTooLargeError):
         return None
     return file

@@ -12,8 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 
-from meshd.errors import DeadlineError
+from meshd.errors import ConflictError, DeadlineError, MeshError
 from meshd.events import START
+from meshd.ids import new_id
 from meshd.mesh import Mesh
 from meshd.nodes.model import Verdict
 from meshd.nodes.store import NODES_LOG
@@ -34,6 +35,7 @@ KILL_AT = 0.40
 PATIENCE = timedelta(minutes=10)
 """What has not ended by then is counted as lost."""
 LOOK_SECONDS = 0.5
+WITHDRAW_SECONDS = 3
 READ_EVERY = 500
 """Ended tasks between two looks at the event log, so that it is read before it is trimmed."""
 
@@ -61,8 +63,12 @@ async def run(plan: Plan, view: View) -> Outcome:
     """Run the demo; when this returns or raises, no process of it is left."""
     async with Mesh(settings=plan.session.settings) as mesh, crew(plan.session, folder=plan.folder) as people:
         show = _Show(plan=plan, mesh=mesh, crew=people, view=view)
-        async with show.watched(), asyncio.TaskGroup() as group:
-            return await show.play(group)
+        try:
+            async with show.watched(), asyncio.TaskGroup() as group:
+                return await show.play(group)
+        except BaseException:
+            await show.withdraw()
+            raise
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,6 +80,7 @@ class _Show:
     ledger: Ledger = field(default_factory=Ledger)
     findings: Findings = field(default_factory=Findings)
     killed: list[str] = field(default_factory=list[str])
+    _handles: list[TaskHandle] = field(default_factory=list[TaskHandle])
     _members: list[Member] = field(default_factory=list[Member])
     _cursor: str = START
     _unread: int = 0
@@ -86,7 +93,7 @@ class _Show:
             self.view.say("one node alone is not killed: nobody could take over its tasks")
         self._cursor = await self.mesh.events.latest(TASKS_LOG)
         began = monotonic()
-        handles = await self.mesh.tasks.submit_many(self._requests())
+        self._handles = handles = list(await self.mesh.tasks.submit_many(self._requests()))
         self.view.say(f"submitted {len(handles)} tasks, one per file of {self.plan.corpus.root}")
         await self._follow(handles, late, group)
         seconds = monotonic() - began
@@ -100,6 +107,14 @@ class _Show:
             findings=self.findings,
             screens=await look_around(self.plan.session) if self.plan.show_screens else (),
         )
+
+    async def withdraw(self) -> None:
+        """Cancel what has not ended: an interrupted demo leaves no task waiting in a store that others may use."""
+        with suppress(MeshError, TimeoutError):
+            async with asyncio.timeout(WITHDRAW_SECONDS):
+                for handle in self._handles:
+                    with suppress(ConflictError):
+                        await handle.cancel(reason="the demo was interrupted")
 
     @asynccontextmanager
     async def watched(self) -> AsyncGenerator[None, None]:
@@ -127,14 +142,15 @@ class _Show:
     def _requests(self) -> list[TaskRequest]:
         draw = random.Random(self.plan.seed)
         priorities = list(Priority)
+        run_id = new_id()
         return [
             TaskRequest(
                 type="text.analyze",
                 payload=file.payload,
                 priority=draw.choice(priorities),
-                idempotency_key=f"demo:{file.name}"[:256],
+                idempotency_key=f"{run_id}:{number}",
             )
-            for file in self.plan.corpus.files
+            for number, file in enumerate(self.plan.corpus.files)
         ]
 
     async def _follow(self, handles: Sequence[TaskHandle], late: Member | None, group: asyncio.TaskGroup) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from meshd_cli.views.parts import age, heading, item, load, names, plain, table, word
+from meshd_cli.views.parts import age, heading, item, load, names, plain, quiet, table, word
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,6 +41,8 @@ def agents(document: "Document") -> "Iterator[RenderableType]":
         f"{totals['nodes']} nodes, {totals['active_nodes']} active, {totals['agents']} agents, "
         f"{totals['open_tasks']} of {totals['capacity']} slots taken"
     )
+    if document["hint"]:
+        yield quiet(f"Next: {document['hint']}")
 
 
 def one(document: "Document") -> "Iterator[RenderableType]":
