@@ -118,8 +118,8 @@ class Mesh:
         return await keep_up(self.backend)
 
     async def _has_holder(self, capabilities: frozenset[str]) -> bool:
-        holders = await self.nodes.holders(capabilities)
-        return any(not holder.agent_id for holder in holders)
+        holders = await self.nodes.list(capabilities=capabilities)
+        return any(node.takes_tasks for node in holders)
 
     async def _call_node(self, node_id: str) -> None:
         await self.events.publish(node_topic(node_id), {})

@@ -146,6 +146,12 @@ class Node:
         return self.profile.id
 
     @property
+    def takes_tasks(self) -> bool:
+        """Whether it will claim tasks: alive, and neither asked to drain nor shutting down."""
+        leaving = self.drain_requested or self.vitals.status is NodeStatus.SHUTTING_DOWN
+        return self.verdict is Verdict.ALIVE and not leaving
+
+    @property
     def load(self) -> float:
         """Open tasks over capacity, 0 to 1."""
         return min(self.vitals.open_tasks / self.profile.capacity, 1.0) if self.profile.capacity else 0.0

@@ -146,7 +146,7 @@ class Execution:
             return self._retried(exc, delay_ms=None if exc.delay is None else int(exc.delay.total_seconds() * 1000))
         except (Reject, InvalidPayloadError, PayloadTooLargeError) as exc:
             return self._failed(FailureKind.REJECTED, exc, retry_in_ms=None)
-        except Exception as exc:  # noqa: BLE001 -- whatever a handler raises becomes a recorded failure
+        except (Exception, SystemExit, KeyboardInterrupt) as exc:  # noqa: BLE001 -- never the node's failure
             return self._retried(exc)
 
     def _arguments(self) -> dict[str, Any]:

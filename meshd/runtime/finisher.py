@@ -11,6 +11,7 @@ from collections.abc import Callable
 from random import Random
 
 from meshd.errors import UnavailableError
+from meshd.runtime.outage import Outage
 from meshd.tasks.model import Ending, Hold, Outcome
 from meshd.tasks.store import MAX_BATCH, TaskStore
 
@@ -24,6 +25,7 @@ class Finisher:
         self._tasks = tasks
         self._confirmed = confirmed
         self._rng = rng
+        self._outage = Outage(logger, "reporting how tasks ended")
         self._endings: list[Ending] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -52,10 +54,11 @@ class Finisher:
         try:
             outcomes = await self._tasks.finish(batch)
         except UnavailableError as exc:
-            logger.warning("%d ended tasks wait for the store: %s", len(batch), exc)
+            self._outage.met(exc)
             self._endings = batch + self._endings
             await asyncio.sleep(self._rng.uniform(0.1, 0.5))
             return
+        self._outage.over()
         for ending, outcome in zip(batch, outcomes, strict=True):
             if outcome not in (Outcome.OK, Outcome.ALREADY_DONE):
                 logger.warning("the end of task %s did not count: %s", ending.hold.task_id, outcome)

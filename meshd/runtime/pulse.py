@@ -19,6 +19,7 @@ from meshd.backends import Backend, BackendOptions, open_backend
 from meshd.errors import ConflictError, MeshError, NotFoundError, UnavailableError
 from meshd.nodes.model import Beat, Membership, NodeProfile, Vitals, node_topic
 from meshd.runtime.holds import Holds
+from meshd.runtime.outage import Outage
 from meshd.tasks.model import Outcome
 from meshd.tasks.store import MAX_BATCH
 from meshd.upkeep import keep_up
@@ -67,6 +68,7 @@ class Pulse:
         self._settings = settings
         self._listener = listener
         self._rng = Random()
+        self._outage = Outage(logger, "the heartbeat")
         self._node_loop = asyncio.get_running_loop()
         self._first_join: asyncio.Future[Membership] = self._node_loop.create_future()
         self._ended: asyncio.Future[None] = self._node_loop.create_future()
@@ -214,7 +216,7 @@ class Pulse:
                 logger.warning("the mesh no longer knows this node (%s); joining again", exc)
                 await self._rejoin(backend)
             except UnavailableError as exc:
-                logger.warning("the store is not available: %s", exc)
+                self._outage.met(exc)
                 next_beat = now() + self._rng.uniform(0.1, 0.5)
             await self._sleep(min(next_beat, next_renewal, next_upkeep) - now())
 
@@ -222,7 +224,7 @@ class Pulse:
         try:
             await self._join(backend)
         except UnavailableError as exc:
-            logger.warning("the store is not available: %s", exc)
+            self._outage.met(exc)
             self._beat_now = True
             await self._sleep(self._rng.uniform(0.1, 0.5))
         else:
@@ -230,6 +232,7 @@ class Pulse:
 
     async def _beat(self, backend: Backend) -> None:
         beat: Beat = await backend.nodes.heartbeat(self._membership, self._settings.vitals())
+        self._outage.over()
         self._live_nodes = beat.live_nodes
         if beat.drain_requested != self._drain_requested:
             self._drain_requested = beat.drain_requested

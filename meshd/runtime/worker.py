@@ -17,6 +17,7 @@ from meshd.runtime.execution import Execution, StopCause, Tools
 from meshd.runtime.finisher import Finisher
 from meshd.runtime.handlers import HandlerTable
 from meshd.runtime.holds import Holds
+from meshd.runtime.outage import Outage
 from meshd.runtime.vitals import Tally
 from meshd.tasks.model import Claimer, Completed, Ending, Failed, Hold, Outcome, Released, Task, TaskTimings
 from meshd.tasks.store import MAX_BATCH, TaskStore
@@ -58,6 +59,7 @@ class Worker:
         self._tally = tally
         self._renew_soon = renew_soon
         self._rng = Random()
+        self._outage = Outage(logger, "claiming tasks")
         self._threads = ThreadPoolExecutor(max_workers=settings.capacity, thread_name_prefix="meshd-handler")
         self._tools = Tools(threads=self._threads, rng=self._rng, max_result_bytes=settings.max_result_bytes)
         self._finisher = Finisher(tasks, confirmed=self._free, rng=self._rng)
@@ -133,8 +135,9 @@ class Worker:
                 bell.result()
             limit = min(free, MAX_BATCH)
             claimed = await self._claim(limit)
+            self._outage.over()
         except UnavailableError as exc:
-            logger.warning("cannot claim: %s", exc)
+            self._outage.met(exc)
             await asyncio.sleep(self._rng.uniform(0.1, 0.5))
             return
         if len(claimed) < limit and not self._stopping:

@@ -25,7 +25,7 @@ class TaskRequest:
     requires: Sequence[str] = ()
     """Capabilities the node must hold, all of them."""
     preferred_types: Sequence[str] = ()
-    """Node types to prefer while they are alive."""
+    """Node types to prefer: kept with the task; routing does not use them yet."""
     delay: timedelta | None = None
     deadline: timedelta | None = None
     """Counted from the submit; the task is never started after it."""

@@ -186,12 +186,13 @@ class TaskService:
             DeadlineError: it had not ended within `timeout`; it goes on.
             NotFoundError: it is not kept (any more).
         """
+        seconds = _seconds(timeout)
         future = (await self._watcher.expect([task_id]))[task_id]
         try:
-            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
+            async with asyncio.timeout(seconds):
                 return await future
         except TimeoutError:
-            raise DeadlineError(f"task {task_id} had not ended after {timeout}; it goes on") from None
+            raise DeadlineError(f"task {task_id} had not ended after {seconds:g} s; it goes on") from None
 
     async def as_ended(
         self, handles: Iterable[TaskHandle], *, timeout: timedelta | None = None
@@ -202,14 +203,14 @@ class TaskService:
             DeadlineError: not all ended within `timeout`; those go on.
             NotFoundError: one is not kept (any more).
         """
+        seconds = _seconds(timeout)
         futures = await self._watcher.expect(handle.id for handle in handles)
-        seconds = None if timeout is None else timeout.total_seconds()
         try:
             for ended in asyncio.as_completed(list(futures.values()), timeout=seconds):
                 yield await ended
         except TimeoutError:
             waiting = [task_id for task_id, future in futures.items() if not future.done()]
-            raise DeadlineError(f"task {waiting[0] if waiting else '?'} had not ended after {timeout}") from None
+            raise DeadlineError(f"{len(waiting)} tasks had not ended after {seconds:g} s; they go on") from None
         finally:
             for future in futures.values():
                 future.cancel()
@@ -253,6 +254,14 @@ class TaskService:
                 raise NoCandidateError(f"no live node holds {', '.join(sorted(capabilities))}")
 
 
+def _seconds(timeout: timedelta | None) -> float | None:
+    if timeout is None:
+        return None
+    if not isinstance(timeout, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgumentError(f"timeout {timeout!r} is not a timedelta: use timedelta(seconds={timeout!r})")
+    return timeout.total_seconds()
+
+
 def result_of(task: Task) -> Any:
     """Return the result of an ended task, as plain JSON types.
 
@@ -260,6 +269,7 @@ def result_of(task: Task) -> Any:
         TaskNotCompletedError: it ended dead, cancelled or expired.
     """
     if task.state is not TaskState.COMPLETED or task.result is None:
-        last = task.errors[-1].message if task.errors else task.reason
-        raise TaskNotCompletedError(task.id, state=task.state, reason=last or "no reason was given")
+        is_dead = task.state is TaskState.DEAD and task.errors
+        reason = task.errors[-1].message if is_dead else task.reason
+        raise TaskNotCompletedError(task.id, state=task.state, reason=reason or "no reason was given")
     return codec.decode(task.result)

@@ -109,3 +109,8 @@ async def test_a_server_that_may_evict_tasks_is_warned_of(
         backend = await open_backend(server.url, QUICK)
     await backend.aclose()
     assert "noeviction" in caplog.text
+
+
+async def test_a_database_that_the_server_has_not_is_a_matter_of_configuration(server: RedisServer) -> None:
+    with pytest.raises(ConfigurationError, match="out of range"):
+        await open_backend(server.url.removesuffix("/0") + "/99")

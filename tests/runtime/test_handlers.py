@@ -1,17 +1,18 @@
 """How a node calls handlers, and what their ends become."""
 
 import asyncio
+import sys
 import threading
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
 
 from meshd import Mesh, Node, Reject, Retry, Settings, TaskContext, TaskState
-from meshd.errors import TaskNotCompletedError
+from meshd.errors import DeadlineError, InvalidArgumentError, NoCandidateError, TaskNotCompletedError
 from meshd.tasks.model import FailureKind
 from tests.support.waiting import wait_until
 
@@ -242,3 +243,67 @@ async def test_a_node_never_runs_more_than_its_concurrency(mesh: Mesh, store_url
         ended = [task async for task in mesh.tasks.as_ended(handles, timeout=SOON)]
     assert len(ended) == 30
     assert most == 3
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_a_handler_that_exits_fails_its_task_and_not_its_node(
+    mesh: Mesh, store_url: str, settings: Settings, kind: str
+) -> None:
+    node = Node("worker")
+
+    @node.task("async")
+    async def exit_async() -> None:
+        sys.exit(2)
+
+    @node.task("sync")
+    def exit_sync() -> None:
+        sys.exit(2)
+
+    @node.task("echo")
+    def echo(value: int) -> int:
+        return value
+
+    async with node.running(store_url, settings=settings):
+        task = await (await mesh.tasks.submit(kind, max_attempts=1)).wait(timeout=SOON)
+        assert (task.state, task.errors[0].message) == (TaskState.DEAD, "SystemExit: 2")
+        assert await (await mesh.tasks.submit("echo", value=1)).result(timeout=SOON) == 1
+
+
+async def test_a_cancelled_task_says_why_it_was_cancelled(mesh: Mesh, store_url: str, settings: Settings) -> None:
+    node = Node("worker")
+
+    @node.task("flaky")
+    async def flaky() -> None:
+        raise Retry("not yet", delay=timedelta(hours=1))
+
+    async with node.running(store_url, settings=settings):
+        handle = await mesh.tasks.submit("flaky")
+
+        async def has_failed() -> bool:
+            return (await handle.status()).failures == 1
+
+        await wait_until(has_failed)
+        await handle.cancel("not needed any more")
+        with pytest.raises(TaskNotCompletedError, match="not needed any more"):
+            await handle.result(timeout=SOON)
+
+
+async def test_a_time_that_is_no_duration_is_refused(mesh: Mesh) -> None:
+    handle = await mesh.tasks.submit("never")
+    with pytest.raises(InvalidArgumentError, match="timedelta"):
+        await handle.result(timeout=cast("timedelta", 5))
+    with pytest.raises(DeadlineError, match=r"after 0\.05 s"):
+        await handle.result(timeout=timedelta(milliseconds=50))
+
+
+async def test_a_draining_node_is_no_candidate(mesh: Mesh, store_url: str, settings: Settings) -> None:
+    node = Node("worker")
+
+    @node.task("echo")
+    async def echo() -> None: ...
+
+    async with node.running(store_url, settings=settings):
+        await mesh.tasks.submit("echo", unserved="refuse")
+        await mesh.nodes.drain("worker")
+        with pytest.raises(NoCandidateError, match="echo"):
+            await mesh.tasks.submit("echo", unserved="refuse")

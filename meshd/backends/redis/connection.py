@@ -90,7 +90,8 @@ def _kind(exc: Exception) -> type[MeshError]:
     for theirs, ours in _BY_TYPE:
         if isinstance(exc, theirs):
             return ours
-    return _BY_WORD.get(str(exc).partition(" ")[0], CorruptDataError)
+    known = _BY_WORD.get(str(exc).partition(" ")[0])
+    return known or (CorruptDataError if "script" in str(exc) else ConfigurationError)
 
 
 async def read_within(connection: AbstractConnection, timeout_s: float, *, margin_s: float = 0.0) -> Any:

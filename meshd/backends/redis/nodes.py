@@ -50,7 +50,7 @@ class RedisNodeStore:
 
     async def request_drain(self, node_id: str) -> None:
         if await self._run("node_drain", node_id) == b"missing":
-            raise NotFoundError(f"node {node_id!r} is not in the mesh")
+            raise NotFoundError(f"no live node {node_id!r}; `mesh nodes list` shows who is here")
 
     async def get(self, node_id: str) -> Node | None:
         found = await self._read([node_id])

@@ -196,7 +196,7 @@ def _outcomes(reply: Sequence[bytes]) -> list[Outcome]:
 
 def _changed(task_id: str, event: str, reply: Any) -> Task:
     if reply[0] == b"missing":
-        raise NotFoundError(f"task {task_id} does not exist, or is no longer kept")
+        raise NotFoundError(f"no task {task_id}: it never existed, or its retention has passed")
     if reply[0] == b"wrong_state":
         raise InvalidTransitionError(task_id, state=reply[1].decode(), event=event)
     return task_of(task_id, reply[2], shift=int(reply[1]))

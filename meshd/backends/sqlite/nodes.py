@@ -116,7 +116,7 @@ class SqliteNodeStore:
                 (transaction.mesh, node_id),
             ).fetchall()
             if not asked:
-                raise NotFoundError(f"no live node {node_id!r}")
+                raise NotFoundError(f"no live node {node_id!r}; `mesh nodes list` shows who is here")
             _note(transaction, Membership(node_id=node_id, incarnation=asked[0][0]), "drain")
 
         await self._database.write(request_drain)
