@@ -30,6 +30,7 @@ def submit(
         str, typer.Option(help="critical, high, normal, low, background.", autocompletion=priorities)
     ] = "normal",
     requires: Annotated[str, typer.Option(help="Capabilities the node must hold: a,b.")] = "",
+    prefer: Annotated[str, typer.Option(help="Node types to prefer, kept with the task: a,b.")] = "",
     context: Annotated[str | None, typer.Option(help="JSON that travels along, @file or -.", metavar="JSON")] = None,
     delay: Annotated[
         timedelta | None, typer.Option(parser=duration, help="Not before this.", metavar="DURATION")
@@ -68,6 +69,7 @@ def submit(
             values,
             priority=priority,
             requires=listed(requires),
+            preferred_types=listed(prefer),
             context=surroundings,
             delay=delay,
             deadline=deadline,
