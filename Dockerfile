@@ -10,7 +10,7 @@ RUN python3 -m venv /opt/meshd \
       /opt/meshd/bin/pip install --quiet --no-index --find-links wheelhouse "agent-meshd[uvloop,language]"; \
     else \
       python3 -m venv /opt/uv \
-      && /opt/uv/bin/pip install --quiet uv \
+      && /opt/uv/bin/pip install --quiet uv==0.13.9 \
       && UV_PROJECT_ENVIRONMENT=/opt/meshd /opt/uv/bin/uv sync --quiet --locked --no-dev --no-editable \
            --extra uvloop --extra language --python /opt/meshd/bin/python; \
     fi

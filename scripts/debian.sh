@@ -2,7 +2,6 @@
 # shellcheck shell=bash
 
 SUITE=bookworm
-MIRROR="${DEBIAN_MIRROR:-http://deb.debian.org/debian}"
 WORK="$TOOLS/containers"
 LIMITS=(--ulimit nofile=1000:1000 --ulimit nproc=1000:1000)
 PODMAN=(podman --runtime runc)
@@ -18,13 +17,13 @@ ensure_podman() {
   mkdir -p "$WORK"
 }
 
-# debian_image NAME PACKAGE,PACKAGE…: the smallest Debian with these packages, made once.
+# debian_image NAME PACKAGE,PACKAGE…: the smallest Debian with these packages, made once. DEBIAN_MIRROR chooses a mirror.
 debian_image() {
   local name="$1" packages="$2"
   if "${PODMAN[@]}" image exists "$name"; then return; fi
   say "making $name with debootstrap (about a minute)"
   rm -rf "$WORK/root"
-  debootstrap --variant=minbase --include="$packages" "$SUITE" "$WORK/root" "$MIRROR" >"$WORK/debootstrap.log" 2>&1 \
+  debootstrap --variant=minbase --include="$packages" "$SUITE" "$WORK/root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$WORK/debootstrap.log" 2>&1 \
     || give_up "debootstrap failed; see $WORK/debootstrap.log"
   tar -C "$WORK/root" -c . | "${PODMAN[@]}" import - "$name" >/dev/null 2>&1
   rm -rf "$WORK/root"
