@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -34,9 +34,6 @@ class Check:
     state: Literal["ok", "warn", "fail"]
     detail: str
     fix: str = ""
-
-
-Examine = Callable[[Mesh], Awaitable[Check]]
 
 
 def examine(session: Session) -> Document:

@@ -94,8 +94,8 @@ def _kind(exc: Exception) -> type[MeshError]:
     return known or (CorruptDataError if "script" in str(exc) else ConfigurationError)
 
 
-async def read_within(connection: AbstractConnection, timeout_s: float, *, margin_s: float = 0.0) -> Any:
-    """Return the next answer on a lent connection, or `None` once `timeout_s` and the margin have passed.
+async def read_within(connection: AbstractConnection, timeout_s: float) -> Any:
+    """Return the next answer on a lent connection, or `None` once `timeout_s` has passed.
 
     The driver takes a socket's own ETIMEDOUT for the end of the wait and answers `None` at once, for ever: the network
     was cut. A `None` that comes early is therefore a broken connection.
@@ -104,7 +104,7 @@ async def read_within(connection: AbstractConnection, timeout_s: float, *, margi
         StoreUnreachableError: the connection is broken.
     """
     began = monotonic()
-    answer = await cast("Awaitable[Any]", connection.read_response(timeout=timeout_s + margin_s))
+    answer = await cast("Awaitable[Any]", connection.read_response(timeout=timeout_s))
     if answer is None and monotonic() - began < timeout_s - EARLY_S:
         raise broken.ConnectionError("the connection timed out")
     return answer
