@@ -17,6 +17,7 @@
     │   ├── StoreUnreachableError
     │   ├── StoreReadOnlyError
     │   ├── BackpressureError
+    │   ├── UnconfirmedError
     │   └── LogTrimmedError
     ├── DeadlineError                 allow more time, or accept
     ├── TaskNotCompletedError         the task ended without a result
@@ -187,6 +188,12 @@ class BackpressureError(UnavailableError):
     code = "backpressure"
 
 
+class UnconfirmedError(UnavailableError):
+    """The write is made, but too few replicas confirmed it in time; the same call again changes nothing else."""
+
+    code = "unconfirmed"
+
+
 class LogTrimmedError(UnavailableError):
     """Events before the cursor were trimmed: some were missed. Read the state anew, then follow from `oldest`."""
 
@@ -243,6 +250,7 @@ EXIT_CODES: dict[str, ExitCode] = {
     "store_unreachable": ExitCode.UNREACHABLE,
     "store_read_only": ExitCode.DENIED,
     "backpressure": ExitCode.DEGRADED,
+    "unconfirmed": ExitCode.DEGRADED,
     "log_trimmed": ExitCode.DEGRADED,
     "deadline": ExitCode.TIMEOUT,
     "task_not_completed": ExitCode.FAILED,

@@ -1,5 +1,6 @@
 """Identifiers: sortable by time, unique without coordination, made of letters and digits only."""
 
+import hashlib
 import os
 import re
 
@@ -10,13 +11,25 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
 
-def new_id(clock: Clock = system_clock) -> str:
+TAIL = 4
+"""Last characters of an id that say where it is kept: what has the same tail is kept together."""
+
+
+def new_id(clock: Clock = system_clock, *, key: str | None = None) -> str:
     """Return a new ULID: 48 bits of milliseconds, then 80 random bits, as 26 Crockford base-32 characters.
 
-    Ids made later sort later (to the millisecond). Source: https://github.com/ulid/spec.
+    Ids made later sort later (to the millisecond). With `key`, the tail is `tail_of(key)` and 60 bits are random.
+    Source: https://github.com/ulid/spec.
     """
     value = (clock() << 80) | int.from_bytes(os.urandom(10), "big")
-    return "".join([_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)])
+    made = "".join([_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)])
+    return made if key is None else made[:-TAIL] + tail_of(key)
+
+
+def tail_of(key: str) -> str:
+    """Return the tail of every id made for a key, so that they are kept where the key is."""
+    value = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
+    return "".join([_ALPHABET[(value >> shift) & 31] for shift in range(5 * (TAIL - 1), -1, -5)])
 
 
 def check_name(kind: str, name: str) -> str:

@@ -24,6 +24,16 @@ class BackendOptions:
     """Most connections one opened Redis backend uses at once, blocking ones aside."""
     timeout_ms: int = 5_000
     """Longest any single call may take before it is an `UnavailableError`."""
+    durability: Durability | None = None
+    """Level every write must reach before it is answered; `None` takes what the store is set up for."""
+    replicas: int = 1
+    """Replicas that must confirm a write at level D3."""
+    queue_size: int | None = None
+    """Most tasks that may wait (scheduled, blocked or ready); a submit over it is refused whole."""
+    partitions: int | None = None
+    """Parts the tasks of a new mesh are kept in, for good; `None`: 1 on one server, 8 per primary on a cluster."""
+    accept_eviction: bool = False
+    """Use a Redis that may evict keys when its memory is full: tasks can vanish then."""
     clock: Clock | None = None
     """For tests: replaces the store's clock."""
 
@@ -39,6 +49,10 @@ class BackendHealth:
     version: str
     latency_ms: float
     durability: Durability
+    replicas: int | None = None
+    """Replicas that follow the store now, or its part that has fewest; `None` for a store that has none by kind."""
+    alarms: tuple[str, ...] = ()
+    """What is wrong with how the store is set up, each with its fix."""
 
 
 class Backend(Protocol):

@@ -1,7 +1,8 @@
 """What the mesh knows about a node: what it says of itself, what it measured, what the mesh concludes."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
 
 
 class NodeType(StrEnum):
@@ -26,7 +27,7 @@ class NodeStatus(StrEnum):
     BUSY = "busy"
     """Every slot is taken; it claims nothing until one ends."""
     DEGRADED = "degraded"
-    """Works, but over its own CPU or memory limit, or was told to drain."""
+    """Works, but over its own CPU or memory limit: it holds one task at a time. Or was told to drain."""
     SHUTTING_DOWN = "shutting_down"
     """Finishes what it started and claims nothing more."""
 
@@ -40,6 +41,15 @@ class Verdict(StrEnum):
     """Its last beat is older than the timeout, and no sweep has judged it yet."""
     DEAD = "dead"
     """Judged: its incarnation is retired and its tasks are given to others."""
+
+
+class Level(IntEnum):
+    """How well a node does what it can do; each includes the ones below."""
+
+    NOVICE = 1
+    INTERMEDIATE = 2
+    ADVANCED = 3
+    EXPERT = 4
 
 
 def node_topic(node_id: str) -> str:
@@ -78,11 +88,32 @@ class NodeProfile:
     capacity: int = 1
     """How many tasks it runs at once."""
     version: str = ""
+    levels: Mapping[str, Level] = field(default_factory=dict[str, Level])
+    """How well it does those of its capabilities that have a level."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What else tasks may ask of it: where it stands, what it has."""
 
     @property
     def all_capabilities(self) -> frozenset[str]:
         """Its own capabilities, its agents', and the task types it handles."""
         return self.capabilities.union(self.task_types, *(agent.capabilities for agent in self.agents))
+
+
+HISTORY_HALF_LIFE_S = 600.0
+"""Time in which what a node's history says of an ended task loses half its weight."""
+
+HISTORY_TYPES = 16
+"""Most task types a node reports a history of: those with the most weight."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeHistory:
+    """How tasks of one type ended on a node of late: each counts 1 when its end is recorded, half a half-life later."""
+
+    completed: float = 0.0
+    failed: float = 0.0
+    average_ms: float = 0.0
+    """Weighted mean time from start to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +131,8 @@ class Vitals:
     """Resident memory of the node's own process, in MiB."""
     cpu_percent: float = 0.0
     """CPU of the node's own process since the previous beat; 100 is one core."""
+    history: Mapping[str, TypeHistory] = field(default_factory=dict[str, TypeHistory])
+    """Per task type, since its process started."""
 
     @property
     def error_rate(self) -> float:
@@ -152,6 +185,11 @@ class Node:
         return self.verdict is Verdict.ALIVE and not leaving
 
     @property
+    def slots(self) -> int:
+        """How many tasks it holds at once as things are: one while it is degraded."""
+        return min(1, self.profile.capacity) if self.vitals.status is NodeStatus.DEGRADED else self.profile.capacity
+
+    @property
     def load(self) -> float:
         """Open tasks over capacity, 0 to 1."""
         return min(self.vitals.open_tasks / self.profile.capacity, 1.0) if self.profile.capacity else 0.0
@@ -185,7 +223,7 @@ class NodeTimings:
     """How long a silence means what."""
 
     heartbeat_ms: int = 1_000
-    timeout_ms: int = 5_000
+    timeout_ms: int = 4_000
     """A node silent this long is judged dead by the next sweep."""
     dead_retention_ms: int = 3_600_000
     """How long a dead node stays listed."""

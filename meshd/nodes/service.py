@@ -53,6 +53,15 @@ class NodeService:
         await self._store.request_drain(node_id)
         await self._call_node(node_id)
 
+    async def resume(self, node_id: str) -> None:
+        """Withdraw `drain`: the node claims again.
+
+        Raises:
+            NotFoundError: no live node has this id.
+        """
+        await self._store.request_drain(node_id, requested=False)
+        await self._call_node(node_id)
+
     async def _with_open_tasks(self, nodes: Sequence[Node]) -> Sequence[Node]:
         counts: Mapping[str, int] = await self._open_counts([node.id for node in nodes]) if nodes else {}
         return [replace(node, vitals=replace(node.vitals, open_tasks=counts.get(node.id, 0))) for node in nodes]

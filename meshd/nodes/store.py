@@ -13,7 +13,7 @@ from meshd.nodes.model import Beat, Holder, Membership, Node, NodeFilter, NodePr
 NODES_LOG = "nodes"
 """Name of the event log and of the hint topic about nodes.
 
-Event bodies are JSON objects: `{"event": "joined"|"announced"|"status"|"drain"|"dead"|"left", "node": id,
+Event bodies are JSON objects: `{"event": "joined"|"announced"|"status"|"drain"|"resume"|"dead"|"left", "node": id,
 "incarnation": n}`, and `"status"` for joined and status.
 """
 
@@ -53,8 +53,8 @@ class NodeStore(Protocol):
         """Remove the node's record and index entries. Idempotent; an old incarnation removes nothing."""
         ...
 
-    async def request_drain(self, node_id: str) -> None:
-        """Ask a node to finish what it holds and claim no more; it learns so from its next heartbeat.
+    async def request_drain(self, node_id: str, *, requested: bool = True) -> None:
+        """Ask a node to finish what it holds and claim no more, or withdraw that; it learns so by its next heartbeat.
 
         Raises:
             NotFoundError: no live node has this id.

@@ -16,58 +16,97 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from meshd.errors import InvalidArgumentError
+from meshd.tasks.audit import AuditPage
 from meshd.tasks.model import (
+    Claimed,
     Claimer,
+    Durability,
     Ending,
     Hold,
     NewTask,
     Outcome,
+    Pauses,
+    Priority,
     Receipt,
     SweepReport,
     Task,
     TaskFilter,
     TaskPage,
     TaskState,
+    Wake,
 )
 
 TASKS_LOG = "tasks"
 """Name of the event log about tasks.
 
 Event bodies are JSON objects: `{"event": verb, "task": id, "state": new state, "token": token}`, where verb is one of
-submitted, claimed, started, completed, failed, released, stopped, promoted, reclaimed, cancel_requested, cancelled,
-expired, redriven. A renewal or a progress report is not a transition.
+submitted, claimed, started, completed, failed, released, stopped, promoted, opened, reprioritized, reclaimed,
+cancel_requested, cancelled, expired, redriven, purged. A renewal or a progress report is not a transition; `purged`
+names the state the task had ended in.
 """
 
 MAX_BATCH = 256
 """Most items one batch call takes."""
 
+TOLD_RESULT = 256
+"""Most bytes of a result that the hint of a task's end carries along."""
+
 
 class TaskStore(Protocol):
     """Durable tasks, served by virtual time to those who can run them."""
 
-    async def submit(self, tasks: Sequence[NewTask]) -> Sequence[Receipt]:
-        """Create the tasks; those without delay can be claimed at once, and as many waiting claimers are rung.
+    @property
+    def starts_ahead(self) -> bool:
+        """Whether a start is in the store's hands before anything scheduled a turn of the loop after the call can run.
 
-        - An idempotency key already taken by a task still kept answers with that task, `created=False`.
-        - The same id again answers with the task that has it, `created=False`: a repeat after a lost answer is safe.
-
-        Raises:
-            InvalidArgumentError: more than `MAX_BATCH` tasks.
+        Then it counts even if this process dies before the answer, and a handler may begin without waiting for it.
         """
         ...
 
-    async def claim(self, claimer: Claimer, *, limit: int, lease_ms: int) -> Sequence[Task]:
+    async def submit(self, tasks: Sequence[NewTask], *, durability: Durability | None = None) -> Sequence[Receipt]:
+        """Create the tasks, all or none; those without delay can be claimed at once, and waiting claimers are rung.
+
+        - An idempotency key already taken by a task still kept answers with that task, `created=False`.
+        - The same id again answers with the task that has it, `created=False`: a repeat after a lost answer is safe.
+        - A placed task is offered to its node alone until its hold-back is over, a pinned one for ever.
+        - With `durability`, the receipts are given at this level or above; by default at the backend's own.
+
+        Raises:
+            InvalidArgumentError: more than `MAX_BATCH` tasks, or an id that was not made for its idempotency key.
+            BackpressureError: more tasks would wait than the queue may hold, or the store's memory is full; none was
+                created.
+            ConfigurationError: the store cannot give this durability; none was created.
+            UnconfirmedError: the tasks are written, but too few replicas said so in time: submit the same again.
+        """
+        ...
+
+    async def claim(self, claimer: Claimer, *, limit: int, lease_ms: int, alone: bool = False) -> Claimed:
         """Hand out up to `limit` tasks the claimer serves, smallest virtual time first, each with a new token.
 
         - Tasks of equal virtual time on one route go out in the order they were submitted.
         - A ready task whose deadline has passed is expired, never handed out.
+        - Paused types, and everything while the mesh is paused, stay in their place.
+        - A suspect task goes out only to a claim with `alone`, which hands out one suspect and nothing else.
         - When fewer than `limit` are there, the claimer is registered as waiting in the same step, so that the next
-          task it serves, submitted or given back, rings its bell: no wake-up falls between the two.
+          task it serves, submitted or given back, rings its bell: no wake-up falls between the two. A claim with
+          `alone` registers nobody and ends an earlier registration: nothing is handed over beside a suspect.
         """
         ...
 
-    async def wait_for_work(self, claimer: Claimer, *, timeout_ms: int) -> bool:
-        """Return once this claimer's bell rang (`True`) or `timeout_ms` passed. A hint: claim, whatever it says."""
+    async def wait_for_work(self, claimer: Claimer, *, timeout_ms: int) -> Wake:
+        """Return once this claimer's bell rang or `timeout_ms` passed. A hint: claim, whatever it says.
+
+        Tasks that come with it are claimed for this claimer, under the lease and within the limit of its last claim.
+        What was handed over and not yet taken from the bell comes with the next claim or wait: nothing is dropped.
+        """
+        ...
+
+    async def reconcile(self, claimer: Claimer, *, known: Sequence[Hold]) -> int:
+        """Give back what this node holds in the store but not in `known`: claims whose answer was lost.
+
+        - Ready at once in their old place, no attempt charged; returns how many.
+        - Only for a claimer that has no claim under way.
+        """
         ...
 
     async def start(self, holds: Sequence[Hold]) -> Sequence[Outcome]:
@@ -92,6 +131,7 @@ class TaskStore(Protocol):
         """End holds: complete, fail, release or stop. Answers: ok, already_done, fenced, expired, wrong_state, missing.
 
         - A lapsed lease that nobody has taken yet still counts: the work is saved.
+        - A completion may overtake its start: from claimed it charges the start and counts.
         - `fenced` from a task that ended expired is answered `expired`.
         - Watchers of tasks that end are told in the same step.
         """
@@ -115,6 +155,31 @@ class TaskStore(Protocol):
         """
         ...
 
+    async def reprioritize(self, task_id: str, priority: Priority) -> Task:
+        """Give a task that has not ended another priority; it keeps its age. Returns it as it now is. Idempotent.
+
+        Raises:
+            NotFoundError: no such task.
+            InvalidTransitionError: it has ended.
+        """
+        ...
+
+    async def purge(self, task_ids: Sequence[str]) -> Sequence[bool]:
+        """Forget ended tasks now; answers per task whether it was forgotten. One that has not ended is kept."""
+        ...
+
+    async def pause(self, task_type: str | None = None) -> None:
+        """Hand out no task of this type any more, or none at all with `None`. Running tasks go on. Idempotent."""
+        ...
+
+    async def resume(self, task_type: str | None = None) -> None:
+        """Undo `pause` of the same argument; waiting claimers are rung. Idempotent."""
+        ...
+
+    async def paused(self) -> Pauses:
+        """Return what is paused now."""
+        ...
+
     async def get(self, task_ids: Sequence[str]) -> Sequence[Task | None]:
         """Return the tasks as they are now, in the order asked; `None` for those not kept."""
         ...
@@ -135,14 +200,15 @@ class TaskStore(Protocol):
         ...
 
     async def reclaim(self, node_id: str, *, up_to_incarnation: int) -> int:
-        """Take back everything held by these incarnations of a node; return how many tasks moved.
+        """Take back everything held by these incarnations of a node; return how many tasks were taken back.
 
-        Safe at any time: the old holder is fenced. For a node judged dead, left, or joined anew.
+        Safe at any time: the old holder is fenced. For a node judged dead, left, or joined anew. What was placed on
+        the node and is not pinned is opened to all, ready or scheduled; the answer does not count it.
         """
         ...
 
     async def sweep(self, *, limit: int = 200) -> SweepReport:
-        """Do what time makes due: promote, reclaim lapsed holds, expire, forget what is past its retention.
+        """Do what time makes due: promote, open, reclaim lapsed holds, expire, forget what is past its retention.
 
         - Idempotent and safe from any number of callers.
         - If the store itself stood still for longer than a lease could bear (no sweep for over twice the sweep
@@ -151,10 +217,20 @@ class TaskStore(Protocol):
         """
         ...
 
+    async def audit(self, *, repair: bool, cursor: str | None = None) -> AuditPage:
+        """Check one part of the tasks and their indexes against the invariants; with `repair`, mend the indexes.
+
+        - Bounded work per call: pass the cursor of the last page to go on, until it is `None`.
+        - The record is the truth: a repair rebuilds or drops index entries and never changes what a task is.
+        - Safe beside a mesh at work: what is judged is read and mended in one atomic step.
+        """
+        ...
+
     async def watch(self, task_ids: Sequence[str], *, topic: str) -> Sequence[Task | None]:
         """Have `topic` told when these tasks end, and return them as they are now.
 
-        The hint's body is `{"task": id, "state": state}`. A task already ended sends none: its state is returned.
+        The hint's body is `{"task": id, "state": state}`, for a completed task with a short result in plain JSON also
+        `"result"`, its text. A task already ended sends none: its state is returned.
         """
         ...
 

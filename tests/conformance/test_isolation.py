@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from meshd.backends import Backend, BackendOptions
-from meshd.errors import NotFoundError
+from meshd.errors import BackpressureError, NotFoundError
 from meshd.nodes.store import NODES_LOG
-from meshd.tasks.model import Outcome, TaskFilter, TaskState
+from meshd.tasks.model import Outcome, Pauses, TaskFilter, TaskState
 from meshd.tasks.store import TASKS_LOG
 from tests.conftest import OpenAgain
 from tests.support.builders import (
@@ -18,6 +18,7 @@ from tests.support.builders import (
     claim_all,
     claim_one,
     hold_of,
+    rung,
     submit_one,
     vitals,
 )
@@ -95,4 +96,33 @@ async def test_a_submit_rings_nobody_in_another_mesh(backend: Backend, neighbour
     claimer = a_claimer()
     assert await claim_all(neighbour, claimer) == []
     await submit_one(backend, a_task())
-    assert await neighbour.tasks.wait_for_work(claimer, timeout_ms=200) is False
+    assert await rung(neighbour, claimer) == [False]
+
+
+async def test_pauses_stay_in_their_mesh(backend: Backend, neighbour: Backend) -> None:
+    await backend.tasks.pause("work")
+    await backend.tasks.pause()
+    await submit_one(neighbour, a_task())
+    assert await neighbour.tasks.paused() == Pauses()
+    assert len(await claim_all(neighbour)) == 1
+
+
+async def test_purge_and_reconcile_stay_in_their_mesh(backend: Backend, neighbour: Backend) -> None:
+    await backend.tasks.submit([a_task(), a_task()])
+    task, ended = await claim_all(backend, limit=2)
+    await backend.tasks.cancel(ended.id, reason="no")
+    assert await neighbour.tasks.reconcile(a_claimer(), known=[]) == 0
+    assert list(await neighbour.tasks.purge([ended.id])) == [False]
+    assert list(await backend.tasks.renew([hold_of(task)], lease_ms=LEASE_MS)) == [Outcome.OK]
+    assert (await backend.tasks.counts())[TaskState.CANCELLED] == 1
+
+
+async def test_a_full_queue_is_full_for_its_mesh_alone(
+    backend: Backend, neighbour: Backend, open_again: OpenAgain, options: BackendOptions
+) -> None:
+    await submit_one(neighbour, a_task())
+    small = await open_again(replace(options, queue_size=1))
+    assert (await submit_one(small, a_task())).created
+    with pytest.raises(BackpressureError):
+        await submit_one(small, a_task())
+    assert len(await claim_all(backend)) == 1

@@ -10,7 +10,16 @@ import pytest
 from meshd.backends import Backend
 from meshd.clock import ManualClock
 from meshd.errors import FencedError, NotFoundError
-from meshd.nodes.model import Membership, NodeFilter, NodeStatus, NodeTimings, Verdict, Vitals
+from meshd.nodes.model import (
+    Level,
+    Membership,
+    NodeFilter,
+    NodeStatus,
+    NodeTimings,
+    TypeHistory,
+    Verdict,
+    Vitals,
+)
 from meshd.nodes.store import NODES_LOG
 from tests.conftest import OpenAgain
 from tests.support.builders import a_profile, vitals
@@ -56,6 +65,21 @@ async def test_a_node_that_joined_is_seen_whole_by_another_process(
     assert node is not None
     assert (node.profile, node.vitals, node.incarnation) == (profile, measured, membership.incarnation)
     assert (node.verdict, node.joined_ms, node.beat_ms, node.read_ms) == (Verdict.ALIVE, clock(), clock(), clock())
+
+
+async def test_levels_labels_and_history_are_read_as_declared_and_measured(
+    backend: Backend, open_again: OpenAgain
+) -> None:
+    levels, labels = {"gpu": Level.EXPERT}, {"zone": "eu", "memory_gb": "64"}
+    profile = replace(a_profile("n1", capabilities=["gpu"]), levels=levels, labels=labels)
+    history = {"work": TypeHistory(completed=2.5, failed=0.125, average_ms=17.0)}
+    membership = await backend.nodes.join(profile, vitals())
+    await backend.nodes.heartbeat(membership, replace(vitals(), history=history))
+    (seen,) = await (await open_again()).nodes.list()
+    assert (seen.profile.levels, seen.profile.labels, seen.vitals.history) == (levels, labels, history)
+    await backend.nodes.announce(membership, replace(profile, levels={}, labels={}))
+    (seen,) = await (await open_again()).nodes.list()
+    assert (seen.profile.levels, seen.profile.labels) == ({}, {})
 
 
 async def test_a_joined_node_is_found_by_its_capability_at_once(backend: Backend, open_again: OpenAgain) -> None:

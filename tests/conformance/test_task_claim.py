@@ -10,7 +10,19 @@ from meshd.clock import ManualClock
 from meshd.tasks.model import Priority, Task, TaskState
 from meshd.tasks.routing import OFFSETS_MS
 from tests.conftest import OpenAgain
-from tests.support.builders import LEASE_MS, a_claimer, a_task, claim_all, claim_one, get_one, submit_one
+from tests.support.builders import (
+    LEASE_MS,
+    NOTHING,
+    a_claimer,
+    a_task,
+    answer_bell,
+    claim,
+    claim_all,
+    claim_one,
+    get_one,
+    offer,
+    submit_one,
+)
 
 PRIORITIES = list(Priority)
 
@@ -25,8 +37,16 @@ async def test_a_claim_names_its_holder_and_its_lease(backend: Backend, clock: M
     assert await get_one(backend, new.id) == task
 
 
+async def test_a_claim_tells_the_stores_time(backend: Backend, clock: ManualClock) -> None:
+    await submit_one(backend, a_task())
+    for _ in range(3):
+        clock.advance(ms=5)
+        assert (await claim(backend)).now_ms == clock()
+        assert (await claim(backend, alone=True)).now_ms == clock()
+
+
 async def test_a_claim_from_an_empty_mesh_returns_nothing(backend: Backend) -> None:
-    assert await claim_all(backend) == []
+    assert await offer(backend) == NOTHING
 
 
 async def test_tasks_submitted_together_are_served_by_priority(backend: Backend) -> None:
@@ -125,7 +145,7 @@ async def test_a_route_first_seen_after_the_claimer_is_served_to_it(backend: Bac
     claimer = a_claimer(types=["work", "other"], holds=["x"])
     assert await claim_all(backend, claimer) == []
     await backend.tasks.submit([a_task("other", requires=["x"]), a_task("work", requires=["x"])])
-    assert len(await claim_all(backend, claimer)) == 2
+    assert len(await answer_bell(backend, claimer)) == 2
 
 
 async def test_a_claimer_that_learns_a_capability_gets_its_tasks(backend: Backend) -> None:

@@ -2,13 +2,18 @@
 
 from typing import Any
 
+import pytest
+
 from meshd.backends import Backend
 from meshd.clock import ManualClock
+from meshd.errors import NotFoundError
 from meshd.events import START
-from meshd.tasks.model import Released, Stopped, TaskPolicy
+from meshd.tasks.model import Priority, Released, Stopped, TaskPolicy
 from meshd.tasks.store import TASKS_LOG
 from tests.support.builders import (
     LEASE_MS,
+    a_claimer,
+    a_suspect,
     a_task,
     claim_all,
     claim_one,
@@ -16,6 +21,7 @@ from tests.support.builders import (
     failed,
     get_one,
     hold_of,
+    meant_for,
     start_one,
     submit_one,
 )
@@ -41,6 +47,17 @@ async def test_a_completed_task_left_one_entry_per_step(backend: Backend) -> Non
         ("submitted", "ready"),
         ("claimed", "claimed"),
         ("started", "running"),
+        ("completed", "completed"),
+    ]
+
+
+async def test_a_completion_that_overtakes_its_start_is_one_entry(backend: Backend) -> None:
+    new = a_task()
+    await submit_one(backend, new)
+    await backend.tasks.finish([completed(await claim_one(backend))])
+    assert await log_of(backend, new.id) == [
+        ("submitted", "ready"),
+        ("claimed", "claimed"),
         ("completed", "completed"),
     ]
 
@@ -128,6 +145,75 @@ async def test_an_overdue_task_met_by_a_claim_is_logged_as_expired(backend: Back
     clock.advance(ms=601)
     assert await claim_all(backend) == []
     assert (await log_of(backend, new.id))[-1] == ("expired", "expired")
+
+
+async def test_opening_is_logged_however_it_came_about(backend: Backend, clock: ManualClock) -> None:
+    await backend.tasks.sweep()
+    in_time, by_death = a_task(placement=meant_for("n9", hold_back_ms=500)), a_task(placement=meant_for("n8"))
+    await backend.tasks.submit([in_time, by_death])
+    clock.advance(ms=501)
+    await backend.tasks.sweep()
+    for _ in range(2):
+        await backend.tasks.reclaim("n8", up_to_incarnation=1)
+        await backend.tasks.reclaim("n9", up_to_incarnation=1)
+    for new in (in_time, by_death):
+        assert await log_of(backend, new.id) == [("submitted", "ready"), ("opened", "ready")]
+
+
+async def test_a_new_priority_is_logged_once_in_any_state(backend: Backend) -> None:
+    ready, delayed = a_task(), a_task(delay_ms=500)
+    await backend.tasks.submit([ready, delayed])
+    for new in (ready, delayed):
+        for _ in range(2):
+            await backend.tasks.reprioritize(new.id, Priority.HIGH)
+    await start_one(backend)
+    await backend.tasks.reprioritize(ready.id, Priority.LOW)
+    assert (await log_of(backend, delayed.id))[1:] == [("reprioritized", "scheduled")]
+    assert (await log_of(backend, ready.id))[1::3] == [("reprioritized", "ready"), ("reprioritized", "running")]
+
+
+async def test_a_purge_is_logged_with_the_end_it_forgets(backend: Backend) -> None:
+    done, waiting = a_task(priority=Priority.HIGH), a_task()
+    await backend.tasks.submit([done, waiting])
+    task = await start_one(backend)
+    await backend.tasks.finish([completed(task)])
+    for _ in range(2):
+        await backend.tasks.purge([done.id, waiting.id, "01HZZZZZZZZZZZZZZZZZZZZZZZ"])
+    assert (await log_of(backend, done.id))[-2:] == [("completed", "completed"), ("purged", "completed")]
+    assert [body["token"] for body in await bodies(backend) if body["event"] == "purged"] == [task.token]
+    assert await log_of(backend, waiting.id) == [("submitted", "ready")]
+
+
+async def test_a_reconciled_hold_is_logged_as_released(backend: Backend) -> None:
+    new = a_task()
+    await submit_one(backend, new)
+    task = await claim_one(backend)
+    for _ in range(2):
+        await backend.tasks.reconcile(a_claimer(), known=[])
+    assert (await log_of(backend, new.id))[1:] == [("claimed", "claimed"), ("released", "ready")]
+    assert (await bodies(backend))[-1]["token"] == task.token
+
+
+async def test_a_suspect_is_logged_like_any_other_task(backend: Backend) -> None:
+    suspect = await a_suspect(backend)
+    await backend.tasks.finish([completed(await start_one(backend, alone=True))])
+    assert (await log_of(backend, suspect.id))[3:] == [
+        ("reclaimed", "ready"),
+        ("claimed", "claimed"),
+        ("started", "running"),
+        ("completed", "completed"),
+    ]
+
+
+async def test_pauses_and_refusals_leave_no_entry(backend: Backend) -> None:
+    await submit_one(backend, a_task())
+    before = await bodies(backend)
+    await backend.tasks.pause("work")
+    await claim_all(backend)
+    await backend.tasks.resume("work")
+    with pytest.raises(NotFoundError):
+        await backend.tasks.reprioritize("01HZZZZZZZZZZZZZZZZZZZZZZZ", Priority.HIGH)
+    assert await bodies(backend) == before
 
 
 async def test_a_reader_resumes_from_its_cursor(backend: Backend) -> None:

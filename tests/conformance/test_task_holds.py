@@ -49,7 +49,7 @@ async def taken_over(backend: Backend) -> tuple[Task, Task]:
     await submit_one(backend, a_task())
     first = await start_one(backend, a_claimer("n1"))
     assert await backend.tasks.reclaim("n1", up_to_incarnation=1) == 1
-    return first, await claim_one(backend, a_claimer("n2"))
+    return first, await claim_one(backend, a_claimer("n2"), alone=True)
 
 
 def endings_of(task: Task) -> list[Ending]:
@@ -123,10 +123,24 @@ async def test_a_repeated_release_is_recognised(backend: Backend) -> None:
     assert len(await claim_all(backend)) == 1
 
 
-async def test_a_task_that_was_not_started_cannot_be_completed(backend: Backend) -> None:
+async def test_a_completion_that_overtakes_its_start_charges_it_and_counts(
+    backend: Backend, clock: ManualClock
+) -> None:
     await submit_one(backend, a_task())
     task = await claim_one(backend)
-    assert await finish_one(backend, completed(task)) is Outcome.WRONG_STATE
+    clock.advance(ms=5)
+    assert await finish_one(backend, completed(task, b"1")) is Outcome.OK
+    ended = await get_one(backend, task.id)
+    assert (ended.state, ended.result, ended.starts, ended.started_ms) == (TaskState.COMPLETED, b"1", 1, clock())
+    assert list(await backend.tasks.start([hold_of(task)])) == [Outcome.WRONG_STATE]
+    assert await finish_one(backend, completed(task, b"2")) is Outcome.ALREADY_DONE
+    assert await get_one(backend, task.id) == ended
+
+
+async def test_a_task_that_was_not_started_cannot_be_stopped(backend: Backend) -> None:
+    await submit_one(backend, a_task())
+    task = await claim_one(backend)
+    assert await finish_one(backend, Stopped(hold=hold_of(task))) is Outcome.WRONG_STATE
     assert await get_one(backend, task.id) == task
 
 
@@ -169,7 +183,7 @@ async def test_a_batch_is_answered_item_by_item(backend: Backend) -> None:
     await backend.tasks.start([hold_of(first), hold_of(third)])
     stale = Hold(task_id=third.id, token=third.token - 1)
     outcomes = await backend.tasks.finish(
-        [completed(first), completed(second), Released(hold=stale), Released(hold=GONE), failed(third)]
+        [completed(first), Stopped(hold=hold_of(second)), Released(hold=stale), Released(hold=GONE), failed(third)]
     )
     expected = [Outcome.OK, Outcome.WRONG_STATE, Outcome.FENCED, Outcome.MISSING, Outcome.OK]
     assert list(outcomes) == expected

@@ -7,20 +7,52 @@ import pytest
 from meshd.backends import Backend
 from meshd.clock import ManualClock
 from meshd.errors import InvalidArgumentError
-from meshd.tasks.model import Durability, Priority, TaskState
+from meshd.tasks.model import Durability, Priority, TaskPolicy, TaskState
 from meshd.tasks.routing import OFFSETS_MS
 from meshd.tasks.states import create
 from meshd.tasks.store import MAX_BATCH
 from tests.conftest import OpenAgain
-from tests.support.builders import a_claimer, a_task, claim_all, claim_one, completed, get_one, hold_of, submit_one
+from tests.support.builders import (
+    a_claimer,
+    a_task,
+    claim_all,
+    claim_one,
+    completed,
+    get_one,
+    hold_of,
+    meant_for,
+    pinned_to,
+    submit_one,
+)
 
 
 async def test_a_submitted_task_is_ready_and_kept_as_the_rules_create_it(backend: Backend, clock: ManualClock) -> None:
     new = a_task(requires=["gpu"], context=b"{}", priority=Priority.LOW, expires_in_ms=60_000, key="k1", watcher="ends")
-    new = replace(new, preferred_types=("language_expert",))
+    new = replace(
+        new,
+        preferred_types=("language_expert",),
+        preferences=("zone=eu:3", "gpu"),
+        placement=pinned_to("n9"),
+        decision=b'{"chosen":"n9"}',
+        policy=TaskPolicy(progress_timeout_ms=7_500),
+    )
     receipt = await submit_one(backend, new)
     assert (receipt.task_id, receipt.created, receipt.state) == (new.id, True, TaskState.READY)
     assert await get_one(backend, new.id) == create(new, now_ms=clock())
+
+
+async def test_a_task_comes_back_from_its_claim_with_all_it_was_submitted_with(backend: Backend) -> None:
+    new = replace(
+        a_task(context=b"\x00", watcher="ends", placement=meant_for("n1")),
+        preferred_types=("a", "b"),
+        preferences=("zone=eu", "memory_gb>=64:0.5"),
+        decision=b"\xff\x00",
+        policy=TaskPolicy(backoff_factor=1.5, progress_timeout_ms=1),
+    )
+    await submit_one(backend, new)
+    task = await claim_one(backend, a_claimer("n1"))
+    assert (task.preferred_types, task.preferences, task.decision) == (("a", "b"), new.preferences, b"\xff\x00")
+    assert (task.placed_on, task.pinned, task.policy, task.watchers) == ("n1", False, new.policy, ("ends",))
 
 
 async def test_a_receipt_names_its_durability(backend: Backend) -> None:

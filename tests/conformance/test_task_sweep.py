@@ -1,6 +1,7 @@
 """What time makes due, whoever sweeps."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -17,22 +18,30 @@ from meshd.tasks.model import (
     TaskState,
     TaskTimings,
 )
+from meshd.tasks.states import GONE, LAPSED, Reclaim, apply
 from tests.conftest import OpenAgain
 from tests.support.builders import (
     LEASE_MS,
+    NOTHING,
     a_claimer,
     a_task,
     claim_all,
     claim_one,
     completed,
+    crash,
     failed,
     get_one,
     hold_of,
+    offer,
     start_one,
     submit_one,
 )
 
 STEP_MS = TaskTimings().sweep_ms
+
+
+def gone(now_ms: int) -> Reclaim:
+    return Reclaim(now_ms=now_ms, why=GONE)
 
 
 async def pass_time(backend: Backend, clock: ManualClock, *, ms: int) -> list[SweepReport]:
@@ -115,20 +124,21 @@ async def test_a_crash_is_charged_only_to_a_started_task(backend: Backend, clock
     await lapse(backend, clock)
     crashed, unharmed = await get_one(backend, started.id), await get_one(backend, waiting.id)
     assert (crashed.crashes, unharmed.crashes, unharmed.errors) == (1, 0, ())
-    assert [error.kind for error in crashed.errors] == [FailureKind.CRASHED]
-    assert crashed.errors[0].node_id == "n1"
+    (error,) = crashed.errors
+    assert (error.kind, error.message, error.node_id) == (FailureKind.CRASHED, LAPSED, "n1")
 
 
 async def test_a_task_that_crashes_its_node_three_times_is_dead(backend: Backend, clock: ManualClock) -> None:
     new = a_task(policy=TaskPolicy(max_crashes=3))
     await submit_one(backend, new)
-    for _ in range(3):
-        await start_one(backend)
+    for earlier in range(3):
+        await start_one(backend, alone=earlier > 0)
         await lapse(backend, clock)
     dead = await get_one(backend, new.id)
     assert (dead.state, dead.crashes, dead.reason) == (TaskState.DEAD, 3, FailureKind.CRASHED)
     assert dead.payload == new.payload
-    assert await claim_all(backend) == []
+    assert [error.attempt for error in dead.errors] == [1, 2, 3]
+    assert await offer(backend) == await offer(backend, alone=True) == NOTHING
 
 
 async def test_burying_is_reported_and_not_counted_as_given_back(backend: Backend, clock: ManualClock) -> None:
@@ -289,6 +299,20 @@ async def test_reclaim_takes_back_all_a_node_holds(backend: Backend) -> None:
     assert await backend.tasks.reclaim("n1", up_to_incarnation=1) == 0
     assert dict(await backend.tasks.open_counts(["n1", "n2"])) == {"n1": 0, "n2": len(theirs)}
     assert [(await get_one(backend, task.id)).crashes for task in mine] == [1, 0, 0]
+
+
+async def test_the_error_of_a_crash_says_what_is_known_of_the_holder(backend: Backend, clock: ManualClock) -> None:
+    await submit_one(backend, a_task())
+    await crash(backend, await claim_one(backend, a_claimer("n0")))
+    clock.advance(ms=250)
+    started_ms = clock()
+    held = await start_one(backend, a_claimer("n1", incarnation=7))
+    clock.advance(ms=250)
+    crashed = await crash(backend, held)
+    assert crashed == apply(replace(held, state=TaskState.RUNNING, starts=1, started_ms=started_ms), gone(clock()))
+    (error,) = crashed.errors
+    assert (error.message, error.attempt, error.node_id, error.at_ms) == (GONE, 1, "n1", clock())
+    assert all(fact in error.detail for fact in ("incarnation 7", str(started_ms), "2 times"))
 
 
 async def test_reclaim_spares_newer_incarnations(backend: Backend) -> None:

@@ -1,7 +1,7 @@
 """What the tasks of a mesh must be, by the pure rules alone: the other side of the model test.
 
-Where the port leaves a backend a choice (an overdue task may be noticed by a claim or only by the next sweep), the
-reference holds every allowed record, and takes the one it is shown.
+Where the port leaves a backend a choice (an overdue task may be noticed by a claim or only by the next sweep; a submit
+may hand a task to a claimer that waits), the reference holds every allowed record, and takes the one it is shown.
 """
 
 from collections import Counter
@@ -9,112 +9,127 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from meshd.clock import ManualClock
-from meshd.errors import FencedError, InvalidTransitionError
-from meshd.tasks.model import Claimer, NewTask, Outcome, Receipt, SweepReport, Task, TaskState
+from meshd.errors import BackpressureError, FencedError, InvalidTransitionError
+from meshd.tasks.model import (
+    Claimed,
+    Claimer,
+    Hold,
+    NewTask,
+    Outcome,
+    Pauses,
+    Receipt,
+    SweepReport,
+    Task,
+    TaskState,
+    Wake,
+)
 from meshd.tasks.routing import serves
 from meshd.tasks.states import (
+    GONE,
     Cancel,
     Claim,
-    Complete,
     Expire,
-    Fail,
     HolderEvent,
-    Progress,
+    Open,
     Promote,
     Reclaim,
     Redrive,
     Release,
-    Renew,
+    Reprioritize,
     Start,
-    Stop,
-    TaskEvent,
-    apply,
     create,
     is_overdue,
 )
+from tests.model.paths import Entry, Path, fenced, success
 
-VERBS: dict[type[TaskEvent], str] = {
-    Claim: "claimed",
-    Start: "started",
-    Complete: "completed",
-    Fail: "failed",
-    Release: "released",
-    Stop: "stopped",
-    Promote: "promoted",
-    Reclaim: "reclaimed",
-    Cancel: "cancelled",
-    Expire: "expired",
-    Redrive: "redriven",
-}
-SILENT = (Renew, Progress)
-
-Entry = tuple[str, str, int]
-"""Verb, new state and token of one log entry."""
+SWEEP_ORDERS = ("promote open reclaim expire", "expire promote open reclaim")
+WAITING = (TaskState.SCHEDULED, TaskState.BLOCKED, TaskState.READY)
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A record, and the log entries that lead to it."""
+@dataclass(slots=True)
+class Waiter:
+    """A claimer that got less than it asked for: a submit may hand tasks to it."""
 
-    task: Task
-    entries: tuple[Entry, ...] = ()
+    claimer: Claimer
+    wants: int
+    lease_ms: int
 
-    def then(self, event: TaskEvent) -> "Path":
-        """Return the path one step further; itself when the step was taken before."""
-        after = apply(self.task, event)
-        if isinstance(event, SILENT) or after is self.task:
-            return replace(self, task=after)
-        verb = VERBS[type(event)]
-        if isinstance(event, Cancel) and after.state is TaskState.RUNNING:
-            verb = "cancel_requested"
-        return Path(after, (*self.entries, (verb, after.state.value, after.token)))
+    def takes(self, task: Task, token: int, now_ms: int) -> Path:
+        """Return the task as a claim by this claimer leaves it."""
+        return Path(task, (("submitted", task.state.value, 0),)).then(
+            _claim(self.claimer, token=token, lease_until_ms=now_ms + self.lease_ms)
+        )
 
 
 class Reference:
     """All tasks of one mesh, as they must be."""
 
-    def __init__(self, clock: ManualClock, *, grace_after_ms: int) -> None:
+    def __init__(self, clock: ManualClock, *, grace_after_ms: int, queue_size: int) -> None:
         self.tasks: dict[str, Task] = {}
         self.log: dict[str, list[Entry]] = {}
+        self.pauses = Pauses()
         self._clock = clock
+        self._queue_size = queue_size
         self._keys: dict[str, str] = {}
+        self._opens_ms: dict[str, int] = {}
         self._swept_ms = clock()
         self._grace_after_ms = grace_after_ms
         self._allowed: dict[str, list[Path]] = {}
+        self._waiters: dict[str, Waiter] = {}
+        self._fresh: set[str] = set()
+        self._handed: dict[str, dict[str, Task]] = {}
 
-    def submit(self, new: NewTask) -> tuple[str, bool, TaskState]:
-        """Return the id, whether it was created, and the state a receipt must name."""
-        known = new.id if new.id in self.tasks else self._keys.get(new.idempotency_key or "")
-        if known is not None:
-            return known, False, self.tasks[known].state
-        task = create(new, now_ms=self._clock())
-        self.log.setdefault(new.id, [])
-        self.tasks[new.id] = task
-        self._allow(new.id, Path(task, (("submitted", task.state.value, 0),)))
-        if new.idempotency_key:
-            self._keys[new.idempotency_key] = new.id
-        return new.id, True, task.state
+    def submit(self, news: Sequence[NewTask]) -> list[tuple[str, bool, TaskState]]:
+        """Return for each the id, whether it was created, and the state a receipt must name, unless it is handed over.
 
-    def claim(self, claimer: Claimer, answer: Sequence[Task], *, limit: int, lease_ms: int) -> None:
+        Raises:
+            BackpressureError: more tasks would wait than may.
+        """
+        before = dict(self.tasks), dict(self._keys)
+        facts = [self._submit(new) for new in news]
+        if any(created for _, created, _ in facts) and self._waiting() > self._queue_size:
+            self.tasks, self._keys = before
+            self._allowed.clear()
+            self._fresh.clear()
+            raise BackpressureError("full")
+        return facts
+
+    def claim(self, claimer: Claimer, claimed: Claimed, *, limit: int, lease_ms: int, alone: bool) -> None:
         """Judge what a claim handed out."""
         now_ms = self._clock()
-        served = [t for t in self.tasks.values() if t.state is TaskState.READY and serves(claimer, t.route)]
-        fresh = [task for task in served if not is_overdue(task, now_ms)]
-        assert [task.vt for task in answer] == sorted(task.vt for task in fresh)[:limit]
-        assert {task.id for task in answer} <= {task.id for task in fresh}
+        who = _name(claimer)
+        delivered, answer = self._part_delivered(who, claimed.tasks)
+        assert delivered <= (0 if alone else limit)
+        served = [task for task in self.tasks.values() if _may_take(claimer, task)]
+        fresh = [task for task in served if not is_overdue(task, now_ms) and not self._is_paused(task)]
+        offered = [task for task in fresh if task.is_suspect == alone]
+        most = 1 if alone else limit - delivered
+        assert [task.vt for task in answer] == sorted(task.vt for task in offered)[:most]
+        assert {task.id for task in answer} <= {task.id for task in offered}
         for task in answer:
-            claim = Claim(
-                node_id=claimer.node_id,
-                incarnation=claimer.incarnation,
-                token=task.token,
-                lease_until_ms=now_ms + lease_ms,
-            )
-            path = Path(self.tasks[task.id]).then(claim)
+            event = _claim(claimer, token=task.token, lease_until_ms=now_ms + lease_ms)
+            path = Path(self.tasks[task.id]).then(event)
             assert task == path.task
             self._allow(task.id, path)
         for task in served:
             if is_overdue(task, now_ms):
                 self._allow(task.id, Path(task), Path(task).then(Expire(now_ms=now_ms)))
+        left = {task.id for task in fresh if task.is_suspect} - {task.id for task in answer}
+        overdue = any(task.is_suspect and is_overdue(task, now_ms) for task in served)
+        assert claimed.suspects_wait == bool(left) or overdue
+        assert claimed.now_ms == now_ms
+        self._waiters[who] = Waiter(claimer, 0 if alone else limit - delivered - len(answer), lease_ms)
+
+    def is_rung(self, claimer: Claimer) -> bool:
+        """Whether tasks were handed over to the claimer, not yet answered, and are still its own."""
+        handed = self._handed.get(_name(claimer), {})
+        return any(self.tasks.get(task_id) == task for task_id, task in handed.items())
+
+    def wake(self, claimer: Claimer, wake: Wake) -> None:
+        """Judge what came with a bell."""
+        _, others = self._part_delivered(_name(claimer), wake.tasks)
+        assert wake.rang
+        assert not others
 
     def hold_step(self, task_id: str, event: HolderEvent) -> set[Outcome]:
         """Take one step of a holder; return the answers allowed."""
@@ -132,28 +147,61 @@ class Reference:
         try:
             path = Path(task).then(event)
         except FencedError:
-            return _fenced(task, event)
+            return fenced(task, event)
         except InvalidTransitionError:
             return {Outcome.WRONG_STATE}
         self._allow(task_id, path)
-        return {_success(task, path.task, event)}
+        return {success(task, path.task, event)}
 
-    def change(self, task_id: str, event: Cancel | Redrive) -> Task:
+    def change(self, task_id: str, event: Cancel | Redrive | Reprioritize) -> Task:
         """Take a step anyone may ask for; return the record, or raise what the rules raise."""
         path = Path(self.tasks[task_id]).then(event)
         self._allow(task_id, path)
         return path.task
 
+    def purge(self, task_ids: Iterable[str]) -> list[bool]:
+        """Forget what has ended; return of which tasks that is true."""
+        answers: list[bool] = []
+        for task_id in task_ids:
+            task = self.tasks.get(task_id)
+            answers.append(task is not None and task.state.is_terminal)
+            if task is not None and task.state.is_terminal:
+                self.log[task_id].append(("purged", task.state.value, task.token))
+                self._forget(task)
+        return answers
+
     def reclaim(self, node_id: str, *, up_to_incarnation: int) -> int:
-        """Take back what these incarnations hold; return how many that are."""
-        taken = [
+        """Take back what these incarnations hold and open what is meant for the node; return how many were held."""
+        taken = 0
+        for task in self.tasks.values():
+            if task.state.is_held and task.node_id == node_id and task.incarnation <= up_to_incarnation:
+                self._allow(task.id, Path(task).then(Reclaim(now_ms=self._clock(), why=GONE)))
+                taken += 1
+            elif task.placed_on == node_id and _may_open(task):
+                self._allow(task.id, Path(task).then(Open()))
+        return taken
+
+    def reconcile(self, claimer: Claimer, known: Iterable[Hold]) -> int:
+        """Give back what the claimer holds and does not know; return how many tasks that is."""
+        holds = set(known)
+        lost = [
             task
             for task in self.tasks.values()
-            if task.state.is_held and task.node_id == node_id and task.incarnation <= up_to_incarnation
+            if task.state.is_held
+            and (task.node_id, task.incarnation) == (claimer.node_id, claimer.incarnation)
+            and Hold(task_id=task.id, token=task.token) not in holds
         ]
-        for task in taken:
-            self._allow(task.id, Path(task).then(Reclaim(now_ms=self._clock())))
-        return len(taken)
+        for task in lost:
+            self._allow(task.id, Path(task).then(Release(token=task.token, now_ms=self._clock())))
+        return len(lost)
+
+    def pause(self, task_type: str | None, *, paused: bool) -> None:
+        """Pause or resume a type, or the mesh."""
+        if task_type is None:
+            self.pauses = replace(self.pauses, mesh=paused)
+            return
+        types = self.pauses.task_types - {task_type}
+        self.pauses = replace(self.pauses, task_types=types | {task_type} if paused else types)
 
     def sweep(self) -> bool:
         """Do what time makes due; return whether it starts with a grace."""
@@ -168,23 +216,19 @@ class Reference:
             extended = task
             if graced and task.state.is_held:
                 extended = replace(task, lease_until_ms=task.lease_until_ms + gap_ms)
-            path = Path(extended)
-            self._allow(
-                task.id, *(self._due(path, order) for order in ("promote reclaim expire", "expire promote reclaim"))
-            )
+            self._allow(task.id, *(self._due(Path(extended), order) for order in SWEEP_ORDERS))
         return graced
 
     def judge_report(self, report: SweepReport, before: Mapping[str, Task]) -> None:
         """Compare a sweep's numbers with what became of the tasks; call it after `observe`."""
-        moves = Counter(
-            (task.state.is_held, self.tasks[task_id].state)
-            for task_id, task in before.items()
-            if task_id in self.tasks and self.tasks[task_id].state is not task.state
-        )
+        pairs = [(task, self.tasks[task_id]) for task_id, task in before.items() if task_id in self.tasks]
+        moves = Counter((old.state.is_held, new.state) for old, new in pairs if new.state is not old.state)
+        opened = sum(1 for old, new in pairs if not old.state.is_held and old.placed_on != new.placed_on)
         assert report.expired == moves[True, TaskState.EXPIRED] + moves[False, TaskState.EXPIRED]
         assert report.buried == moves[True, TaskState.DEAD]
         assert 0 <= report.reclaimed - moves[True, TaskState.READY] <= moves[True, TaskState.CANCELLED] + report.expired
         assert 0 <= report.promoted - moves[False, TaskState.READY] <= report.expired
+        assert abs(report.opened - opened) <= report.expired
 
     def is_retention_over(self) -> bool:
         """Whether any task is kept longer than promised."""
@@ -197,11 +241,12 @@ class Reference:
             if not expected:
                 assert found is None, f"{task_id} should be forgotten"
                 continue
-            match = next((path for path in expected if path.task == found), None)
+            match = next((path for path in expected if path.task == found), None) or self._handed_over(found)
             assert match is not None, f"\nfound    {found}\nexpected {expected[0].task}"
             self.tasks[task_id] = match.task
             self.log[task_id].extend(match.entries)
         self._allowed.clear()
+        self._fresh.clear()
 
     def counts(self) -> Counter[TaskState]:
         return Counter(task.state for task in self.tasks.values())
@@ -209,6 +254,50 @@ class Reference:
     def open_counts(self, node_ids: Iterable[str]) -> dict[str, int]:
         held = Counter(task.node_id for task in self.tasks.values() if task.state.is_held)
         return {node_id: held[node_id] for node_id in node_ids}
+
+    def _submit(self, new: NewTask) -> tuple[str, bool, TaskState]:
+        known = new.id if new.id in self.tasks else self._keys.get(new.idempotency_key or "")
+        if known is not None:
+            return known, False, self.tasks[known].state
+        task = create(new, now_ms=self._clock())
+        self.log.setdefault(new.id, [])
+        self.tasks[new.id] = task
+        self._fresh.add(new.id)
+        self._allow(new.id, Path(task, (("submitted", task.state.value, 0),)))
+        if new.placement is not None:
+            self._opens_ms[new.id] = task.due_ms + new.placement.hold_back_ms
+        if new.idempotency_key:
+            self._keys[new.idempotency_key] = new.id
+        return new.id, True, task.state
+
+    def _handed_over(self, found: Task | None) -> Path | None:
+        """Return the path on which the submit handed the task to a claimer that waited, if that is what happened."""
+        if found is None or found.id not in self._fresh or found.state is not TaskState.CLAIMED:
+            return None
+        task, who = self.tasks[found.id], f"{found.node_id}@{found.incarnation}"
+        waiter = self._waiters.get(who)
+        if waiter is None or waiter.wants < 1 or self._is_paused(task) or not _may_take(waiter.claimer, task):
+            return None
+        path = waiter.takes(task, found.token, self._clock())
+        if path.task != found:
+            return None
+        waiter.wants -= 1
+        self._handed.setdefault(who, {})[found.id] = found
+        return path
+
+    def _part_delivered(self, who: str, answer: Sequence[Task]) -> tuple[int, list[Task]]:
+        """Return how many tasks of an answer were handed over before, and the others."""
+        handed = self._handed.get(who, {})
+        late = [task for task in answer if task.id in handed and task in (handed[task.id], self.tasks.get(task.id))]
+        for task in late:
+            del handed[task.id]
+        return len(late), [task for task in answer if task not in late]
+
+    def _is_paused(self, task: Task) -> bool:
+        return self.pauses.mesh or task.type in self.pauses.task_types
+
+    def _waiting(self) -> int:
+        return sum(1 for task in self.tasks.values() if task.state in WAITING)
 
     def _allow(self, task_id: str, *paths: Path) -> None:
         self._allowed[task_id] = list(paths)
@@ -219,6 +308,8 @@ class Reference:
             task = path.task
             if step == "promote" and task.state is TaskState.SCHEDULED and task.due_ms <= now_ms:
                 path = path.then(Promote(now_ms=now_ms))
+            if step == "open" and task.state is TaskState.READY and _may_open(task):
+                path = path.then(Open()) if self._opens_ms[task.id] <= now_ms else path
             if step == "reclaim" and task.state.is_held and task.lease_until_ms <= now_ms:
                 path = path.then(Reclaim(now_ms=now_ms))
             if step == "expire" and not task.state.is_terminal and is_overdue(task, now_ms):
@@ -242,17 +333,18 @@ def receipt_facts(receipt: Receipt) -> tuple[str, bool, TaskState]:
     return receipt.task_id, receipt.created, receipt.state
 
 
-def _fenced(task: Task, event: HolderEvent) -> set[Outcome]:
-    if task.state is not TaskState.EXPIRED:
-        return {Outcome.FENCED}
-    if isinstance(event, Complete | Fail | Release | Stop):
-        return {Outcome.EXPIRED}
-    return {Outcome.FENCED, Outcome.EXPIRED}
+def _name(claimer: Claimer) -> str:
+    return f"{claimer.node_id}@{claimer.incarnation}"
 
 
-def _success(before: Task, after: Task, event: HolderEvent) -> Outcome:
-    if isinstance(event, Complete | Fail | Release | Stop) and after is before:
-        return Outcome.ALREADY_DONE
-    if isinstance(event, Renew) and after.cancel_requested:
-        return Outcome.CANCEL_REQUESTED
-    return Outcome.OK
+def _claim(claimer: Claimer, *, token: int, lease_until_ms: int) -> Claim:
+    return Claim(node_id=claimer.node_id, incarnation=claimer.incarnation, token=token, lease_until_ms=lease_until_ms)
+
+
+def _may_take(claimer: Claimer, task: Task) -> bool:
+    meant = task.placed_on in (None, claimer.node_id)
+    return task.state is TaskState.READY and meant and serves(claimer, task.route)
+
+
+def _may_open(task: Task) -> bool:
+    return task.state in (TaskState.READY, TaskState.SCHEDULED) and task.placed_on is not None and not task.pinned

@@ -1,13 +1,8 @@
-"""Random histories: each backend against the pure state machine, step by step.
-
-Clock steps are multiples of ten, while leases, delays, deadlines and retentions end in other digits, so nothing ever
-falls due at the very millisecond of a step.
-"""
+"""Random histories: each backend against the pure state machine, step by step."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
-from itertools import zip_longest
-from typing import TypedDict, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 from uuid import uuid4
 
 import pytest
@@ -25,7 +20,7 @@ from hypothesis.stateful import (
 
 from meshd.backends import BackendOptions, open_backend
 from meshd.clock import ManualClock
-from meshd.errors import InvalidTransitionError, NotFoundError
+from meshd.errors import BackpressureError, InvalidTransitionError, NotFoundError
 from meshd.events import START
 from meshd.ids import new_id
 from meshd.tasks import states
@@ -43,31 +38,17 @@ from meshd.tasks.model import (
     Stopped,
     Task,
     TaskFilter,
-    TaskPolicy,
     TaskState,
     TaskTimings,
 )
 from meshd.tasks.store import TASKS_LOG
-from tests.model.reference import Entry, Reference, receipt_facts
-from tests.support.builders import a_claimer, a_task
+from tests.model.paths import Entry, without_detours
+from tests.model.reference import Reference, receipt_facts
+from tests.model.wishes import CLAIMING, LEASES_MS, NODES, PICKS, QUEUE_SIZE, STEPS_MS, TYPES, WISHES, Wish
+from tests.support.builders import LONG_MS, a_task, hold_of
 from tests.support.stores import StoreSource
 
 TIMINGS = TaskTimings(sweep_ms=60_000)
-LEASES_MS = (3_003, 20_003)
-STEPS_MS = (10, 10, 500, 500, 7_000, 25_000, 130_000)
-CLAIMERS = (
-    a_claimer("n1", holds=["gpu"]),
-    a_claimer("n1", incarnation=2, types=["work", "rank"]),
-    a_claimer("n2", types=["work", "rank"], holds=["gpu", "fast"]),
-    a_claimer("n2", types=["work", "rank"], holds=["gpu", "fast"], incarnation=2),
-    a_claimer("n3", types=["rank"]),
-)
-POLICIES = (
-    TaskPolicy(jitter=False),
-    TaskPolicy(jitter=False, max_attempts=1, max_crashes=1, result_ttl_ms=30_001, dead_ttl_ms=50_001),
-    TaskPolicy(jitter=False, max_attempts=2, max_crashes=2, result_ttl_ms=600_001),
-)
-NODES = ("n1", "n2", "n3")
 STEP_TIMEOUT_S = 30
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """No shrinking: it takes minutes against a real store, and a failing history is short enough to read."""
@@ -75,49 +56,10 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 T = TypeVar("T")
 
 
-class Wish(TypedDict):
-    """What a random submit asks for."""
-
-    task_type: str
-    requires: Sequence[str]
-    priority: Priority
-    delay_ms: int
-    expires_in_ms: int | None
-    key: str | None
-    policy: TaskPolicy
-
-
-WISHES = st.builds(
-    Wish,
-    task_type=st.sampled_from(["work", "work", "rank"]),
-    requires=st.sampled_from([(), (), ("gpu",), ("gpu", "fast")]),
-    priority=st.sampled_from(Priority),
-    delay_ms=st.sampled_from([0, 0, 0, 0, 307, 40_007]),
-    expires_in_ms=st.sampled_from([None, None, 605, 60_005]),
-    key=st.sampled_from([None, None, None, "a", "b"]),
-    policy=st.sampled_from(POLICIES),
-)
-WHICH = st.sampled_from([None, 0, 0, 1, 2])
-"""Which of the tasks held now a holder's step is about; `None`: of any hold there ever was, most of them stale."""
-
-
-def without_detours(log: Mapping[str, Sequence[Entry]]) -> dict[str, list[Entry]]:
-    """Leave out promotions of tasks that expire in the same breath: a sweep may make that one step or two."""
-    return {
-        task_id: [
-            entry
-            for entry, following in zip_longest(entries, entries[1:])
-            if entry and not (entry[0] == "promoted" and following and following[0] == "expired")
-        ]
-        for task_id, entries in log.items()
-    }
-
-
 class TaskHistory(RuleBasedStateMachine):
     """One mesh and its reference, living through the same history."""
 
     tasks: Bundle[NewTask] = Bundle("tasks")
-    holds: Bundle[Hold] = Bundle("holds")
 
     def __init__(self, stores: StoreSource, runner: asyncio.Runner) -> None:
         super().__init__()
@@ -125,9 +67,10 @@ class TaskHistory(RuleBasedStateMachine):
         self._runner = runner
         self._mesh = f"m{uuid4().hex[:12]}"
         self._clock = ManualClock()
-        self._reference = Reference(self._clock, grace_after_ms=2 * TIMINGS.sweep_ms)
+        self._reference = Reference(self._clock, grace_after_ms=2 * TIMINGS.sweep_ms, queue_size=QUEUE_SIZE)
         self._ids: list[str] = []
-        options = BackendOptions(mesh=self._mesh, tasks=TIMINGS, clock=self._clock)
+        self._holds: list[Hold] = [Hold(task_id=new_id(self._clock), token=1)]
+        options = BackendOptions(mesh=self._mesh, tasks=TIMINGS, queue_size=QUEUE_SIZE, clock=self._clock)
         self._backend = self._run(open_backend(stores.url(self._mesh), options))
         self._run(self._backend.tasks.sweep())
 
@@ -135,92 +78,113 @@ class TaskHistory(RuleBasedStateMachine):
         try:
             self._compare_listing()
             self._compare_log()
+            self._audit()
         finally:
             self._run(self._backend.aclose())
             self._stores.finish(self._mesh)
 
-    @initialize(target=tasks, wishes=st.lists(WISHES, min_size=2, max_size=5))
+    @initialize(target=tasks, wishes=st.lists(WISHES, min_size=3, max_size=7))
     def begin(self, wishes: list[Wish]) -> MultipleResults[NewTask]:
-        return multiple(*(self._submit_new(wish) for wish in wishes))
+        return multiple(*self._submit_new(wishes))
 
-    @initialize(target=holds, claimer=st.sampled_from(CLAIMERS))
-    def begin_work(self, claimer: Claimer) -> MultipleResults[Hold]:
-        return multiple(*self._claim(claimer, 4, LEASES_MS[-1]))
+    @initialize(claimer=CLAIMING)
+    def begin_work(self, claimer: Claimer) -> None:
+        self._claim(claimer, 4, LEASES_MS[-1])
 
-    @rule(target=tasks, wish=WISHES)
-    def submit(self, wish: Wish) -> NewTask:
-        return self._submit_new(wish)
+    @rule(target=tasks, wishes=st.lists(WISHES, min_size=1, max_size=3))
+    def submit(self, wishes: list[Wish]) -> MultipleResults[NewTask]:
+        return multiple(*self._submit_new(wishes))
 
     @rule(new=tasks)
     def submit_again(self, new: NewTask) -> None:
-        self._submit(new)
+        self._submit([new])
+
+    @rule(target=tasks, claimer=CLAIMING, wish=WISHES, answered=st.booleans())
+    def submit_to_who_waits(self, claimer: Claimer, wish: Wish, answered: bool) -> NewTask:
+        self._claim(claimer, 9, LEASES_MS[-1])
+        new = a_task(wish["task_type"], requires=wish["requires"], task_id=new_id(self._clock))
+        self._submit([new])
+        if answered and self._reference.is_rung(claimer):
+            wake = self._run(self._backend.tasks.wait_for_work(claimer, timeout_ms=LONG_MS))
+            self._reference.wake(claimer, wake)
+        return new
 
     @rule(
-        target=holds,
-        claimer=st.sampled_from(CLAIMERS),
+        claimer=CLAIMING,
         limit=st.integers(1, 4),
         lease_ms=st.sampled_from(LEASES_MS),
     )
-    def claim(self, claimer: Claimer, limit: int, lease_ms: int) -> MultipleResults[Hold]:
-        return multiple(*self._claim(claimer, limit, lease_ms))
+    def claim(self, claimer: Claimer, limit: int, lease_ms: int) -> None:
+        self._claim(claimer, limit, lease_ms)
 
-    @rule(target=holds, claimer=st.sampled_from(CLAIMERS))
-    def claim_and_start(self, claimer: Claimer) -> MultipleResults[Hold]:
+    @rule(claimer=CLAIMING, started=st.booleans())
+    def claim_alone(self, claimer: Claimer, started: bool) -> None:
+        holds = self._claim(claimer, 4, LEASES_MS[-1], alone=True)
+        for hold in holds if started else []:
+            self._start(hold)
+
+    @rule(victim=CLAIMING, heir=CLAIMING, alone=st.sampled_from([True, True, False]))
+    def crash(self, victim: Claimer, heir: Claimer, alone: bool) -> None:
+        for hold in self._claim(victim, 2, LEASES_MS[-1]):
+            self._start(hold)
+        self._reclaim(victim.node_id, victim.incarnation)
+        self._claim(heir, 2, LEASES_MS[-1], alone=alone)
+
+    @rule(claimer=CLAIMING)
+    def claim_and_start(self, claimer: Claimer) -> None:
         holds = self._claim(claimer, 4, LEASES_MS[-1])
         for hold in holds:
             self._start(hold)
-        return multiple(*holds)
 
-    @rule(hold=holds, which=WHICH)
-    def start(self, hold: Hold, which: int | None) -> None:
-        hold = self._pick(hold, which)
+    @rule(pick=PICKS)
+    def start(self, pick: int) -> None:
+        hold = self._pick(pick)
         self._start(hold)
 
-    @rule(hold=holds, which=WHICH, lease_ms=st.sampled_from(LEASES_MS))
-    def renew(self, hold: Hold, which: int | None, lease_ms: int) -> None:
-        hold = self._pick(hold, which)
+    @rule(pick=PICKS, lease_ms=st.sampled_from(LEASES_MS))
+    def renew(self, pick: int, lease_ms: int) -> None:
+        hold = self._pick(pick)
         (outcome,) = self._run(self._backend.tasks.renew([hold], lease_ms=lease_ms))
         event = states.Renew(token=hold.token, lease_until_ms=self._clock() + lease_ms)
         self._compare_step(hold, event, outcome)
 
-    @rule(hold=holds, which=WHICH, fraction=st.sampled_from([None, 0.0, 0.25, 1.0]), note=st.sampled_from(["", "half"]))
-    def progress(self, hold: Hold, which: int | None, fraction: float | None, note: str) -> None:
-        hold = self._pick(hold, which)
+    @rule(pick=PICKS, fraction=st.sampled_from([None, 0.0, 0.25, 1.0]), note=st.sampled_from(["", "half"]))
+    def progress(self, pick: int, fraction: float | None, note: str) -> None:
+        hold = self._pick(pick)
         outcome = self._run(self._backend.tasks.progress(hold, fraction=fraction, note=note))
         self._compare_step(hold, states.Progress(token=hold.token, fraction=fraction, note=note), outcome)
 
-    @rule(hold=holds, which=WHICH, result=st.sampled_from([b"1", b"[]"]))
-    def complete(self, hold: Hold, which: int | None, result: bytes) -> None:
-        hold = self._pick(hold, which)
+    @rule(pick=PICKS, result=st.sampled_from([b"1", b"[]"]))
+    def complete(self, pick: int, result: bytes) -> None:
+        hold = self._pick(pick)
         event = states.Complete(token=hold.token, result=result, now_ms=self._clock())
         self._finish(Completed(hold=hold, result=result), event)
 
     @rule(
-        hold=holds,
-        which=WHICH,
+        pick=PICKS,
         kind=st.sampled_from([FailureKind.ERROR, FailureKind.TIMEOUT, FailureKind.REJECTED]),
         retry_in_ms=st.sampled_from([None, 0, 0, 407, 30_007]),
     )
-    def fail(self, hold: Hold, which: int | None, kind: FailureKind, retry_in_ms: int | None) -> None:
-        hold = self._pick(hold, which)
+    def fail(self, pick: int, kind: FailureKind, retry_in_ms: int | None) -> None:
+        hold = self._pick(pick)
         event = states.Fail(
             token=hold.token, kind=kind, message="m", detail="d", retry_in_ms=retry_in_ms, now_ms=self._clock()
         )
         self._finish(Failed(hold=hold, kind=kind, message="m", detail="d", retry_in_ms=retry_in_ms), event)
 
-    @rule(hold=holds, which=WHICH)
-    def release(self, hold: Hold, which: int | None) -> None:
-        hold = self._pick(hold, which)
+    @rule(pick=PICKS)
+    def release(self, pick: int) -> None:
+        hold = self._pick(pick)
         self._finish(Released(hold=hold), states.Release(token=hold.token, now_ms=self._clock()))
 
-    @rule(hold=holds, which=WHICH)
-    def stop(self, hold: Hold, which: int | None) -> None:
-        hold = self._pick(hold, which)
+    @rule(pick=PICKS)
+    def stop(self, pick: int) -> None:
+        hold = self._pick(pick)
         self._finish(Stopped(hold=hold), states.Stop(token=hold.token, now_ms=self._clock()))
 
-    @rule(new=tasks, which=WHICH, reason=st.sampled_from(["no", "stop"]))
-    def cancel(self, new: NewTask, which: int | None, reason: str) -> None:
-        task_id = self._pick(Hold(task_id=new.id, token=0), which).task_id
+    @rule(new=tasks, pick=PICKS, reason=st.sampled_from(["no", "stop"]))
+    def cancel(self, new: NewTask, pick: int, reason: str) -> None:
+        task_id = self._pick(pick).task_id if pick % 2 else new.id
         event = states.Cancel(reason=reason, now_ms=self._clock())
         self._change(task_id, event, self._backend.tasks.cancel(task_id, reason=reason))
 
@@ -228,11 +192,42 @@ class TaskHistory(RuleBasedStateMachine):
     def redrive(self, new: NewTask) -> None:
         self._change(new.id, states.Redrive(now_ms=self._clock()), self._backend.tasks.redrive(new.id))
 
+    @rule(new=tasks, priority=st.sampled_from(Priority))
+    def reprioritize(self, new: NewTask, priority: Priority) -> None:
+        event = states.Reprioritize(priority=priority)
+        self._change(new.id, event, self._backend.tasks.reprioritize(new.id, priority))
+
+    @rule(news=st.lists(tasks, min_size=1, max_size=4))
+    def purge(self, news: list[NewTask]) -> None:
+        task_ids = [new.id for new in news]
+        assert list(self._run(self._backend.tasks.purge(task_ids))) == self._reference.purge(task_ids)
+        self._compare_records()
+
     @rule(node_id=st.sampled_from(NODES), up_to_incarnation=st.integers(0, 2))
     def reclaim(self, node_id: str, up_to_incarnation: int) -> None:
-        moved = self._run(self._backend.tasks.reclaim(node_id, up_to_incarnation=up_to_incarnation))
-        assert moved == self._reference.reclaim(node_id, up_to_incarnation=up_to_incarnation)
+        self._reclaim(node_id, up_to_incarnation)
+
+    @rule(claimer=CLAIMING, picks=st.lists(PICKS, max_size=2), knows_even=st.booleans())
+    def reconcile(self, claimer: Claimer, picks: list[int], knows_even: bool) -> None:
+        held = [hold_of(task) for task in self._reference.tasks.values() if task.state.is_held]
+        known = [*map(self._pick, picks), *(held[::2] if knows_even else [])]
+        given_back = self._run(self._backend.tasks.reconcile(claimer, known=known))
+        assert given_back == self._reference.reconcile(claimer, known)
         self._compare_records()
+
+    @rule(
+        task_type=st.sampled_from([None, *TYPES]), claimer=CLAIMING, stays=st.sampled_from([True, False, False, False])
+    )
+    def pause(self, task_type: str | None, claimer: Claimer, stays: bool) -> None:
+        self._run(self._backend.tasks.pause(task_type))
+        self._reference.pause(task_type, paused=True)
+        self._claim(claimer, 2, LEASES_MS[-1])
+        if not stays:
+            self._resume(task_type)
+
+    @rule(task_type=st.sampled_from([None, *TYPES]))
+    def resume(self, task_type: str | None) -> None:
+        self._resume(task_type)
 
     @rule(ms=st.sampled_from(STEPS_MS), swept=st.booleans())
     def advance(self, ms: int, swept: bool) -> None:
@@ -244,30 +239,50 @@ class TaskHistory(RuleBasedStateMachine):
     def sweep(self) -> None:
         self._sweep()
 
-    def _submit_new(self, wish: Wish) -> NewTask:
-        new = a_task(**wish, task_id=new_id(self._clock))
-        self._submit(new)
-        return new
+    def _submit_new(self, wishes: list[Wish]) -> list[NewTask]:
+        news = [a_task(**wish, task_id=new_id(self._clock)) for wish in wishes]
+        self._submit(news)
+        return news
 
-    def _submit(self, new: NewTask) -> None:
-        (receipt,) = self._run(self._backend.tasks.submit([new]))
-        assert receipt_facts(receipt) == self._reference.submit(new)
-        if new.id not in self._ids:
-            self._ids.append(new.id)
+    def _submit(self, news: list[NewTask]) -> None:
+        try:
+            expected = self._reference.submit(news)
+        except BackpressureError:
+            with pytest.raises(BackpressureError):
+                self._run(self._backend.tasks.submit(news))
+            self._compare_records()
+            return
+        receipts = self._run(self._backend.tasks.submit(news))
+        self._ids.extend(new.id for new in news if new.id not in self._ids)
+        self._compare_records()
+        for receipt, (task_id, created, state) in zip(receipts, expected, strict=True):
+            states_now = {state, self._reference.tasks[task_id].state}
+            assert receipt_facts(receipt)[:2] == (task_id, created)
+            assert receipt.state in states_now
+
+    def _claim(self, claimer: Claimer, limit: int, lease_ms: int, *, alone: bool = False) -> list[Hold]:
+        claimed = self._run(self._backend.tasks.claim(claimer, limit=limit, lease_ms=lease_ms, alone=alone))
+        self._reference.claim(claimer, claimed, limit=limit, lease_ms=lease_ms, alone=alone)
+        self._compare_records()
+        holds = [hold_of(task) for task in claimed.tasks]
+        self._holds.extend(holds)
+        return holds
+
+    def _resume(self, task_type: str | None) -> None:
+        self._run(self._backend.tasks.resume(task_type))
+        self._reference.pause(task_type, paused=False)
         self._compare_records()
 
-    def _claim(self, claimer: Claimer, limit: int, lease_ms: int) -> list[Hold]:
-        claimed = self._run(self._backend.tasks.claim(claimer, limit=limit, lease_ms=lease_ms))
-        self._reference.claim(claimer, claimed, limit=limit, lease_ms=lease_ms)
+    def _reclaim(self, node_id: str, up_to_incarnation: int) -> None:
+        moved = self._run(self._backend.tasks.reclaim(node_id, up_to_incarnation=up_to_incarnation))
+        assert moved == self._reference.reclaim(node_id, up_to_incarnation=up_to_incarnation)
         self._compare_records()
-        return [Hold(task_id=task.id, token=task.token) for task in claimed]
 
-    def _pick(self, hold: Hold, which: int | None) -> Hold:
-        held = [task for task in self._reference.tasks.values() if task.state.is_held]
-        if which is None or not held:
-            return hold
-        task = held[which % len(held)]
-        return Hold(task_id=task.id, token=task.token)
+    def _pick(self, pick: int) -> Hold:
+        """Return a hold of now, or one time in five any there ever was, most of them stale."""
+        held = [hold_of(task) for task in self._reference.tasks.values() if task.state.is_held]
+        holds = held if held and pick % 5 else self._holds
+        return holds[pick % len(holds)]
 
     def _start(self, hold: Hold) -> None:
         (outcome,) = self._run(self._backend.tasks.start([hold]))
@@ -277,7 +292,9 @@ class TaskHistory(RuleBasedStateMachine):
         (outcome,) = self._run(self._backend.tasks.finish([ending]))
         self._compare_step(ending.hold, event, outcome)
 
-    def _change(self, task_id: str, event: states.Cancel | states.Redrive, call: Awaitable[Task]) -> None:
+    def _change(
+        self, task_id: str, event: states.Cancel | states.Redrive | states.Reprioritize, call: Awaitable[Task]
+    ) -> None:
         try:
             expected: Task | type[Exception] = self._reference.change(task_id, event)
         except KeyError:
@@ -309,6 +326,7 @@ class TaskHistory(RuleBasedStateMachine):
         self._reference.observe(dict(zip(self._ids, records, strict=True)))
         assert self._run(tasks.counts()) == {state: self._reference.counts()[state] for state in TaskState}
         assert self._run(tasks.open_counts(NODES)) == self._reference.open_counts(NODES)
+        assert self._run(tasks.paused()) == self._reference.pauses
 
     def _compare_listing(self) -> None:
         page = self._run(self._backend.tasks.list(TaskFilter(), limit=500))
@@ -324,6 +342,14 @@ class TaskHistory(RuleBasedStateMachine):
             body = event.body
             told[body["task"]].append((body["event"], body["state"], body["token"]))
         assert without_detours(told) == without_detours(self._reference.log)
+
+    def _audit(self) -> None:
+        page = self._run(self._backend.tasks.audit(repair=False))
+        checked, findings = page.checked, page.findings
+        while page.cursor is not None:
+            page = self._run(self._backend.tasks.audit(repair=False, cursor=page.cursor))
+            checked, findings = checked + page.checked, findings + page.findings
+        assert (checked, findings) == (len(self._reference.tasks), ())
 
     def _run(self, call: Awaitable[T]) -> T:
         async def awaited() -> T:

@@ -1,11 +1,13 @@
-"""Values tests are made of, with everything a test does not care about filled in."""
+"""Values tests are made of, and steps they take, with everything a test does not care about filled in."""
 
+import asyncio
 from collections.abc import Iterable
 
 from meshd.backends.port import Backend
 from meshd.ids import new_id
 from meshd.nodes.model import Agent, NodeProfile, NodeStatus, Vitals
 from meshd.tasks.model import (
+    Claimed,
     Claimer,
     Completed,
     Failed,
@@ -13,6 +15,7 @@ from meshd.tasks.model import (
     Hold,
     NewTask,
     Outcome,
+    Placement,
     Priority,
     Receipt,
     Task,
@@ -21,6 +24,13 @@ from meshd.tasks.model import (
 from meshd.tasks.routing import route_of
 
 LEASE_MS = 15_000
+LONG_MS = 10_000
+"""A wait that a bell must end."""
+SHORT_MS = 400
+"""A wait that no bell ends."""
+NOTHING: tuple[list[str], bool] = ([], False)
+"""What `offer` returns where there is nothing to do."""
+ONLY_SUSPECTS: tuple[list[str], bool] = ([], True)
 NO_JITTER = TaskPolicy(jitter=False)
 
 
@@ -36,11 +46,12 @@ def a_task(
     key: str | None = None,
     context: bytes | None = None,
     watcher: str | None = None,
+    placement: Placement | None = None,
     task_id: str | None = None,
 ) -> NewTask:
     """Return a task ready to submit."""
     return NewTask(
-        id=task_id or new_id(),
+        id=task_id or new_id(key=key),
         type=task_type,
         payload=payload,
         route=route_of(task_type, requires),
@@ -52,7 +63,17 @@ def a_task(
         idempotency_key=key,
         created_by="test",
         watcher=watcher,
+        placement=placement,
     )
+
+
+def meant_for(node_id: str, *, hold_back_ms: int = 1_000) -> Placement:
+    """Return a soft placement."""
+    return Placement(node_id=node_id, hold_back_ms=hold_back_ms)
+
+
+def pinned_to(node_id: str) -> Placement:
+    return Placement(node_id=node_id, pinned=True)
 
 
 def a_claimer(
@@ -111,22 +132,62 @@ async def submit_one(backend: Backend, new: NewTask) -> Receipt:
     return receipt
 
 
+async def claim(backend: Backend, claimer: Claimer | None = None, *, limit: int = 100, alone: bool = False) -> Claimed:
+    """Claim once."""
+    return await backend.tasks.claim(claimer or a_claimer(), limit=limit, lease_ms=LEASE_MS, alone=alone)
+
+
+async def offer(backend: Backend, claimer: Claimer | None = None, *, alone: bool = False) -> tuple[list[str], bool]:
+    """Return the ids a claim hands out, and whether suspects wait."""
+    claimed = await claim(backend, claimer, alone=alone)
+    return [task.id for task in claimed.tasks], claimed.suspects_wait
+
+
 async def claim_all(backend: Backend, claimer: Claimer | None = None, *, limit: int = 100) -> list[Task]:
-    """Claim what the claimer is offered in one call."""
-    return list(await backend.tasks.claim(claimer or a_claimer(), limit=limit, lease_ms=LEASE_MS))
+    """Return what the claimer is offered in one call."""
+    return list((await claim(backend, claimer, limit=limit)).tasks)
 
 
-async def claim_one(backend: Backend, claimer: Claimer | None = None) -> Task:
+async def claim_one(backend: Backend, claimer: Claimer | None = None, *, alone: bool = False) -> Task:
     """Claim exactly one task."""
-    (task,) = await claim_all(backend, claimer, limit=1)
+    (task,) = (await claim(backend, claimer, limit=1, alone=alone)).tasks
     return task
 
 
-async def start_one(backend: Backend, claimer: Claimer | None = None) -> Task:
+async def start_one(backend: Backend, claimer: Claimer | None = None, *, alone: bool = False) -> Task:
     """Claim and start exactly one task; return it as claimed."""
-    task = await claim_one(backend, claimer)
+    task = await claim_one(backend, claimer, alone=alone)
     assert list(await backend.tasks.start([hold_of(task)])) == [Outcome.OK]
     return task
+
+
+async def answer_bell(backend: Backend, claimer: Claimer | None = None, *, limit: int = 100) -> list[Task]:
+    """Return what a waiting claimer gets once its bell rings, which must be soon: with the bell, and by a claim."""
+    claimer = claimer or a_claimer()
+    async with asyncio.timeout(LONG_MS / 2_000):
+        wake = await backend.tasks.wait_for_work(claimer, timeout_ms=LONG_MS)
+    assert wake.rang
+    rest = await claim_all(backend, claimer, limit=limit - len(wake.tasks)) if len(wake.tasks) < limit else []
+    return [*wake.tasks, *rest]
+
+
+async def rung(backend: Backend, *claimers: Claimer) -> list[bool]:
+    """Return whose bells ring within a short time."""
+    wakes = await asyncio.gather(*(backend.tasks.wait_for_work(one, timeout_ms=SHORT_MS) for one in claimers))
+    return [wake.rang for wake in wakes]
+
+
+async def crash(backend: Backend, held: Task) -> Task:
+    """Take back all its holder holds, as after the holder's death; return the task as it is then."""
+    assert held.node_id is not None
+    await backend.tasks.reclaim(held.node_id, up_to_incarnation=held.incarnation)
+    return await get_one(backend, held.id)
+
+
+async def a_suspect(backend: Backend, new: NewTask | None = None, *, claimer: Claimer | None = None) -> Task:
+    """Submit a task that was running when its node died, and return it: the store must hold no other ready one."""
+    await submit_one(backend, new or a_task())
+    return await crash(backend, await start_one(backend, claimer or a_claimer("n0")))
 
 
 async def get_one(backend: Backend, task_id: str) -> Task:

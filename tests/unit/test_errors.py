@@ -44,7 +44,14 @@ def test_an_error_knows_its_exit_code() -> None:
 
 def test_only_unavailability_and_lateness_invite_a_retry() -> None:
     retryable = {error.code for error in ERRORS if error.retryable}
-    assert retryable == {"unavailable", "store_unreachable", "store_read_only", "backpressure", "deadline"}
+    assert retryable == {
+        "unavailable",
+        "store_unreachable",
+        "store_read_only",
+        "backpressure",
+        "unconfirmed",
+        "deadline",
+    }
 
 
 @pytest.mark.parametrize(

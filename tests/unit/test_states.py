@@ -8,21 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshd.errors import FencedError, InvalidTransitionError
-from meshd.tasks.model import MAX_CLAIMS, FailureKind, NewTask, Priority, Task, TaskPolicy, TaskState
+from meshd.tasks.model import MAX_CLAIMS, FailureKind, NewTask, Placement, Priority, Task, TaskPolicy, TaskState
 from meshd.tasks.routing import OFFSETS_MS
 from meshd.tasks.states import (
+    GONE,
+    LAPSED,
     Cancel,
     Claim,
     Complete,
     Expire,
     Fail,
     HolderEvent,
+    Open,
     Progress,
     Promote,
     Reclaim,
     Redrive,
     Release,
     Renew,
+    Reprioritize,
     Start,
     Stop,
     TaskEvent,
@@ -52,6 +56,10 @@ tasks = st.builds(
     deadline_ms=st.none() | TIMES,
     token=TOKENS,
     node_id=st.sampled_from([None, "n1"]),
+    placed_on=st.sampled_from([None, "n1", "n2"]),
+    pinned=st.booleans(),
+    incarnation=st.integers(1, 3),
+    started_ms=st.none() | TIMES,
     claims=COUNT,
     starts=COUNT,
     failures=st.integers(0, 4),
@@ -77,7 +85,9 @@ events: dict[type[TaskEvent], st.SearchStrategy[TaskEvent]] = {
     Release: st.builds(Release, token=TOKENS, now_ms=TIMES),
     Stop: st.builds(Stop, token=TOKENS, now_ms=TIMES),
     Promote: st.builds(Promote, now_ms=TIMES),
-    Reclaim: st.builds(Reclaim, now_ms=TIMES),
+    Open: st.builds(Open),
+    Reprioritize: st.builds(Reprioritize, priority=st.sampled_from(Priority)),
+    Reclaim: st.builds(Reclaim, now_ms=TIMES, why=st.sampled_from([LAPSED, GONE])),
     Cancel: st.builds(Cancel, reason=st.just("no"), now_ms=TIMES),
     Expire: st.builds(Expire, now_ms=TIMES),
     Redrive: st.builds(Redrive, now_ms=TIMES),
@@ -107,7 +117,7 @@ def test_every_event_in_every_state_is_applied_or_refused(
 
 
 def test_the_strategies_know_every_event() -> None:
-    assert set(events) == {*get_args(HolderEvent), Claim, Promote, Reclaim, Cancel, Expire, Redrive}
+    assert set(events) == {*get_args(HolderEvent), Claim, Promote, Open, Reprioritize, Reclaim, Cancel, Expire, Redrive}
 
 
 @given(task=tasks, state=st.sampled_from(TERMINAL), event=any_event)
@@ -161,7 +171,9 @@ def test_payload_identity_and_age_never_change_except_the_age_by_a_redrive(task:
             task.route,
             task.policy,
         )
-        assert result.vt == task.vt or isinstance(event, Redrive)
+        if not isinstance(event, Redrive):
+            assert result.vt - OFFSETS_MS[result.priority] == task.vt - OFFSETS_MS[task.priority]
+        assert result.priority is task.priority or isinstance(event, Reprioritize)
 
 
 @given(task=tasks, event=any_event)
@@ -196,6 +208,112 @@ def test_a_task_asked_to_stop_never_waits_for_another_attempt(task: Task, event:
     assert apply(asked, event).state is TaskState.CANCELLED
 
 
+@given(task=tasks, now_ms=TIMES, why=st.sampled_from([LAPSED, GONE]))
+def test_a_crash_says_why_and_what_is_known_of_the_holder(task: Task, now_ms: int, why: str) -> None:
+    crashed = apply(replace(task, state=TaskState.RUNNING), Reclaim(now_ms=now_ms, why=why))
+    error = crashed.errors[-1]
+    assert (error.kind, error.message, error.at_ms) == (FailureKind.CRASHED, why, now_ms)
+    assert (error.attempt, error.node_id) == (task.attempt, task.node_id or "")
+    for fact in (task.incarnation, task.started_ms, task.claims):
+        assert str(fact) in error.detail
+
+
+@given(task=tasks, now_ms=TIMES)
+def test_a_task_taken_back_unstarted_keeps_its_errors_as_they_were(task: Task, now_ms: int) -> None:
+    taken = apply(replace(task, state=TaskState.CLAIMED), Reclaim(now_ms=now_ms, why=GONE))
+    assert taken.errors == task.errors
+
+
+@given(task=tasks, now_ms=TIMES)
+def test_a_lost_task_is_dead_exactly_when_a_limit_is_reached(task: Task, now_ms: int) -> None:
+    running = replace(task, state=TaskState.RUNNING, cancel_requested=False)
+    is_over = task.crashes + 1 >= task.policy.max_crashes or task.claims >= MAX_CLAIMS
+    assert (apply(running, Reclaim(now_ms=now_ms)).state is TaskState.DEAD) == is_over
+
+
+@given(task=tasks, event=any_event)
+def test_a_pin_never_changes(task: Task, event: TaskEvent) -> None:
+    pinned = replace(task, pinned=True)
+    result = after(pinned, event)
+    assert result is None or (result.placed_on, result.pinned) == (task.placed_on, True)
+
+
+@given(task=tasks, event=any_event)
+def test_a_placement_is_only_ever_cleared(task: Task, event: TaskEvent) -> None:
+    result = after(task, event)
+    assert result is None or result.placed_on in (task.placed_on, None)
+
+
+@given(task=tasks, event=any_event)
+def test_a_soft_placement_ends_with_the_first_hold_and_not_before(task: Task, event: TaskEvent) -> None:
+    soft = replace(task, pinned=False, placed_on="n2")
+    result = after(soft, event)
+    if result is None or isinstance(event, Open | Redrive):
+        return
+    given_back = soft.state.is_held and result.state in (TaskState.READY, TaskState.SCHEDULED)
+    assert result.placed_on == (None if given_back else "n2")
+
+
+@given(task=tasks, event=events[Claim])
+def test_a_placed_task_is_claimed_by_its_node_alone(task: Task, event: Claim) -> None:
+    ready = replace(task, state=TaskState.READY, token=0)
+    assert (after(ready, event) is not None) == (task.placed_on in (None, event.node_id))
+
+
+@pytest.mark.parametrize("state", TaskState)
+@settings(max_examples=30)
+@given(task=tasks)
+def test_only_what_waits_for_a_node_without_a_pin_is_opened(task: Task, state: TaskState) -> None:
+    placed = replace(task, state=state)
+    waits = state in (TaskState.READY, TaskState.SCHEDULED) and task.placed_on is not None and not task.pinned
+    result = after(placed, Open())
+    assert result == (replace(placed, placed_on=None) if waits else None)
+
+
+@given(task=tasks, redrive=events[Redrive])
+def test_a_redrive_frees_a_task_from_its_node_unless_it_is_pinned(task: Task, redrive: Redrive) -> None:
+    again = apply(replace(task, state=TaskState.DEAD), redrive)
+    assert again.placed_on == (task.placed_on if task.pinned else None)
+    assert not again.is_suspect
+
+
+@pytest.mark.parametrize("state", TaskState)
+@settings(max_examples=30)
+@given(task=tasks, priority=st.sampled_from(Priority))
+def test_any_task_that_has_not_ended_takes_another_priority(task: Task, state: TaskState, priority: Priority) -> None:
+    before = replace(task, state=state)
+    result = after(before, Reprioritize(priority=priority))
+    if state.is_terminal:
+        assert result is None
+    else:
+        vt = task.vt - OFFSETS_MS[task.priority] + OFFSETS_MS[priority]
+        assert result == replace(before, priority=priority, vt=vt)
+
+
+@given(task=tasks, first=events[Reprioritize], second=events[Reprioritize])
+def test_of_several_priorities_the_last_one_counts(task: Task, first: TaskEvent, second: TaskEvent) -> None:
+    ready = replace(task, state=TaskState.READY)
+    assert apply(apply(ready, first), second) == apply(ready, second)
+    once = apply(ready, second)
+    assert apply(once, second) is once
+
+
+@given(task=tasks, event=events[Complete])
+def test_a_completion_that_overtakes_its_start_charges_it(task: Task, event: Complete) -> None:
+    claimed = replace(task, state=TaskState.CLAIMED, token=event.token)
+    ended = apply(claimed, event)
+    assert (ended.state, ended.starts, ended.started_ms) == (TaskState.COMPLETED, task.starts + 1, event.now_ms)
+    start = Start(token=event.token, now_ms=event.now_ms)
+    assert ended == apply(apply(claimed, start), event)
+
+
+@given(task=tasks, event=any_event)
+def test_a_task_becomes_a_suspect_only_by_a_crash(task: Task, event: TaskEvent) -> None:
+    result = after(replace(task, crashes=0), event)
+    crashed = isinstance(event, Reclaim) and task.state is TaskState.RUNNING
+    assert result is None or result.is_suspect == crashed
+
+
 @given(delay_ms=st.integers(0, 1_000), priority=st.sampled_from(Priority), lifetime=st.none() | st.integers(1, 1_000))
 def test_a_new_task_is_ready_or_scheduled_in_its_place(delay_ms: int, priority: Priority, lifetime: int | None) -> None:
     new = NewTask(
@@ -205,6 +323,24 @@ def test_a_new_task_is_ready_or_scheduled_in_its_place(delay_ms: int, priority: 
     assert task.state is (TaskState.SCHEDULED if delay_ms else TaskState.READY)
     assert (task.due_ms, task.vt) == (NOW + delay_ms, NOW + delay_ms + OFFSETS_MS[priority])
     assert task.deadline_ms == (None if lifetime is None else NOW + lifetime)
+
+
+@given(placement=st.none() | st.builds(Placement, node_id=st.sampled_from(["n1", "n2"]), pinned=st.booleans()))
+def test_a_new_task_keeps_where_and_why_it_is_placed(placement: Placement | None) -> None:
+    new = NewTask(
+        id="T1",
+        type="t",
+        payload=b"",
+        route="t",
+        placement=placement,
+        decision=b"why",
+        preferences=("zone=eu:2",),
+        preferred_types=("fast",),
+    )
+    task = create(new, now_ms=NOW)
+    assert task.placed_on == (placement.node_id if placement else None)
+    assert task.pinned is bool(placement and placement.pinned)
+    assert (task.decision, task.preferences, task.preferred_types) == (b"why", ("zone=eu:2",), ("fast",))
 
 
 @given(task=tasks, now_ms=TIMES)
