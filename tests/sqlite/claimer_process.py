@@ -9,7 +9,7 @@ import sys
 
 from meshd.backends import Backend, open_backend
 from meshd.tasks.model import Completed, Hold, Outcome
-from tests.support.builders import LEASE_MS, a_claimer
+from tests.support.builders import a_claimer, claim_all
 
 LONG_MS = 30_000
 
@@ -20,7 +20,7 @@ def say(line: str) -> None:
 
 
 async def work(backend: Backend, node_id: str) -> None:
-    while claimed := await backend.tasks.claim(a_claimer(node_id), limit=7, lease_ms=LEASE_MS):
+    while claimed := await claim_all(backend, a_claimer(node_id), limit=7):
         holds = [Hold(task_id=task.id, token=task.token) for task in claimed]
         assert set(await backend.tasks.start(holds)) == {Outcome.OK}
         ended = await backend.tasks.finish([Completed(hold=hold, result=b"1") for hold in holds])
@@ -31,11 +31,11 @@ async def work(backend: Backend, node_id: str) -> None:
 
 async def wait(backend: Backend, node_id: str) -> None:
     claimer = a_claimer(node_id)
-    assert not await backend.tasks.claim(claimer, limit=1, lease_ms=LEASE_MS)
+    assert not await claim_all(backend, claimer, limit=1)
     say("waiting")
-    rung = await backend.tasks.wait_for_work(claimer, timeout_ms=LONG_MS)
-    claimed = await backend.tasks.claim(claimer, limit=1, lease_ms=LEASE_MS)
-    say(f"{'rung' if rung else 'late'} {len(claimed)}")
+    wake = await backend.tasks.wait_for_work(claimer, timeout_ms=LONG_MS)
+    claimed = await claim_all(backend, claimer, limit=1)
+    say(f"{'rung' if wake.rang else 'late'} {len(claimed)}")
 
 
 async def main(job: str, url: str, node_id: str) -> None:

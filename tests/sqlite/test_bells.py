@@ -8,6 +8,7 @@ import pytest
 
 from meshd.backends import open_backend
 from meshd.errors import StoreUnreachableError
+from meshd.tasks.model import Wake
 from tests.support.builders import a_claimer, claim_all
 from tests.support.waiting import wait_until
 
@@ -25,8 +26,8 @@ async def test_closing_ends_every_wait(tmp_path: Path) -> None:
         )
         await backend.tasks.counts()
         await backend.aclose()
-        rung, heard = await calls
-    assert rung is False
+        wake, heard = await calls
+    assert wake == Wake()
     assert isinstance(heard, StoreUnreachableError)
 
 

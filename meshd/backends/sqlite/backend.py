@@ -9,7 +9,7 @@ from meshd.backends.sqlite.bells import Bell, clear_away_all
 from meshd.backends.sqlite.database import Database
 from meshd.backends.sqlite.events import SqliteEventBus
 from meshd.backends.sqlite.nodes import SqliteNodeStore
-from meshd.backends.sqlite.opening import locate
+from meshd.backends.sqlite.opening import locate, raise_durability
 from meshd.backends.sqlite.records import SqliteRecordStore
 from meshd.backends.sqlite.tasks import SqliteTaskStore
 from meshd.backends.sqlite.waiting import forget_bells
@@ -24,7 +24,7 @@ class SqliteBackend:
         self._database = database
         self._bell = Bell(database.bells)
         self.nodes = SqliteNodeStore(database, options.nodes)
-        self.tasks = SqliteTaskStore(database, self._bell, options.tasks)
+        self.tasks = SqliteTaskStore(database, self._bell, options)
         self.records = SqliteRecordStore(database)
         self.events = SqliteEventBus(database, self._bell)
 
@@ -52,12 +52,12 @@ async def open_backend(url: str, options: BackendOptions) -> SqliteBackend:
     """Return an open backend on the file `url` names.
 
     Raises:
-        ConfigurationError: the URL names no file.
+        ConfigurationError: the URL names no file, or the durability asked for cannot be had.
         StoreUnreachableError: its folder cannot be made, or it stays locked.
         StoreReadOnlyError: it cannot be written.
         CorruptDataError: it is damaged, or not a meshd store.
     """
-    database = Database(locate(url), options)
+    database = Database(raise_durability(locate(url), options.durability), options)
     await database.open()
     clear_away_all(database.bells)
     return SqliteBackend(url, database, options)

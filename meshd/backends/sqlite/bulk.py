@@ -1,5 +1,6 @@
 """Many rows in one statement: one pass through SQLite, and one release of the interpreter lock, for a whole batch."""
 
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -8,6 +9,8 @@ from itertools import chain
 import msgspec
 
 _MOST_ROWS = 256
+_FEW_ROWS = 3
+_COLUMN = re.compile(r"v\.column(\d+)")
 
 
 def execute_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> None:
@@ -23,9 +26,27 @@ def execute_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[
         start += size
 
 
+def update_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[Sequence[object]]) -> None:
+    """Run an `UPDATE … FROM (VALUES {rows}) AS v WHERE …` whose first column is `seq`.
+
+    A few rows go one by one: joining them costs SQLite more than it saves.
+    """
+    if len(rows) > _FEW_ROWS:
+        execute_rows(connection, statement, rows)
+        return
+    for row in rows:
+        connection.execute(_for_one(statement), row)
+
+
 def array(values: Iterable[object]) -> str:
     """Return `values` as the one parameter of `IN (SELECT value FROM json_each(?))`."""
     return msgspec.json.encode(list(values)).decode()
+
+
+@lru_cache(maxsize=16)
+def _for_one(statement: str) -> str:
+    change = statement.partition(" FROM (VALUES")[0]
+    return _COLUMN.sub(r"?\1", change) + " WHERE seq = ?1"
 
 
 @lru_cache(maxsize=256)

@@ -140,8 +140,8 @@ class Database:
         def choose_again(transaction: Transaction) -> None:
             forget_bells(transaction.connection, silent)
             for each in missed:
-                if each.route:
-                    transaction.wake(each.route)
+                if each.queue is not None:
+                    transaction.wake(each.queue)
 
         self._write(choose_again)
         for bell in silent:

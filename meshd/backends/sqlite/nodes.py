@@ -109,15 +109,16 @@ class SqliteNodeStore:
 
         await self._database.write(leave)
 
-    async def request_drain(self, node_id: str) -> None:
+    async def request_drain(self, node_id: str, *, requested: bool = True) -> None:
         def request_drain(transaction: Transaction) -> None:
             asked = transaction.connection.execute(
-                "UPDATE nodes SET drain = 1 WHERE mesh = ? AND id = ? AND dead_ms IS NULL RETURNING incarnation",
-                (transaction.mesh, node_id),
+                "UPDATE nodes SET drain = ? WHERE mesh = ? AND id = ? AND dead_ms IS NULL RETURNING incarnation",
+                (int(requested), transaction.mesh, node_id),
             ).fetchall()
             if not asked:
                 raise NotFoundError(f"no live node {node_id!r}; `mesh nodes list` shows who is here")
-            _note(transaction, Membership(node_id=node_id, incarnation=asked[0][0]), "drain")
+            verb = "drain" if requested else "resume"
+            _note(transaction, Membership(node_id=node_id, incarnation=asked[0][0]), verb)
 
         await self._database.write(request_drain)
 

@@ -1,21 +1,21 @@
 """Opens a store file: finds it, checks it, creates it when there is none. A damaged file is refused, never replaced."""
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from meshd.backends.port import BackendOptions
 from meshd.backends.sqlite.patience import patiently
-from meshd.backends.sqlite.schema import APPLICATION_ID, CREATE, VERSION
+from meshd.backends.sqlite.schema import APPLICATION_ID, FILL, UPGRADE_1, VERSION, make_missing, run_script
 from meshd.backends.sqlite.translate import translated
 from meshd.clock import system_clock
 from meshd.errors import ConfigurationError, CorruptDataError, StoreUnreachableError
 from meshd.tasks.model import Durability
 
 CHECKED_BYTES = 32 * 1024 * 1024
-"""Files up to this size are read whole by `quick_check` when opened; of larger ones the header and schema are checked,
-and damage elsewhere is found when it is read."""
+"""Files up to this size are read whole by `integrity_check` when opened; of larger ones the header and schema are
+checked, and damage elsewhere is found when it is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,21 @@ def locate(url: str) -> Location:
         raise ConfigurationError(f"store url {url!r}: the only option is synchronous=normal or synchronous=full")
     durability = Durability.D2 if synchronous == "full" else Durability.D1
     return Location(path=Path(name).absolute(), durability=durability)
+
+
+def raise_durability(location: Location, asked: Durability | None) -> Location:
+    """Return the location at the durability asked for, or at its own if that is higher.
+
+    Raises:
+        ConfigurationError: no SQLite file gives that durability.
+    """
+    if asked is None or asked <= location.durability:
+        return location
+    if asked > Durability.D2:
+        raise ConfigurationError(
+            f"store {location.path} cannot give durability {asked}: a file has no replicas; use D2 or a Redis store"
+        )
+    return replace(location, durability=asked)
 
 
 def connect(location: Location, options: BackendOptions) -> tuple[sqlite3.Connection, int]:
@@ -77,8 +92,7 @@ def _prepare(connection: sqlite3.Connection, location: Location, options: Backen
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if _header(connection) == (0, 0):
-            _create(connection)
+        _make(connection)
         mesh = _mesh(connection, options)
     except BaseException:
         connection.execute("ROLLBACK")
@@ -92,12 +106,13 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a file that is damaged or somebody else's, before anything is written to it."""
     header = _header(connection)
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if header != (APPLICATION_ID, VERSION) and (header != (0, 0) or tables):
-        application_id, version = header
+    application_id, version = header
+    is_ours = application_id == APPLICATION_ID and 0 < version <= VERSION
+    if not is_ours and (header != (0, 0) or tables):
         kind = f"version {version}" if application_id == APPLICATION_ID else "not a meshd store"
-        raise CorruptDataError(f"store {path} is {kind}; this meshd reads version {VERSION}: use another file")
+        raise CorruptDataError(f"store {path} is {kind}; this meshd reads up to version {VERSION}: use another file")
     if path.stat().st_size <= CHECKED_BYTES:
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if verdict != "ok":
             raise CorruptDataError(f"store {path} is damaged: {verdict}; restore it from a copy")
 
@@ -107,9 +122,15 @@ def _header(connection: sqlite3.Connection) -> tuple[int, int]:
     return application_id, connection.execute("PRAGMA user_version").fetchone()[0]
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in CREATE.split(";\n"):
-        connection.execute(statement)
+def _make(connection: sqlite3.Connection) -> None:
+    """Bring a new or older file to this version, within the present transaction."""
+    _, version = _header(connection)
+    if version == VERSION:
+        return
+    if version == 1:
+        run_script(connection, UPGRADE_1)
+    make_missing(connection)
+    run_script(connection, FILL)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _FIRST_PAUSE_S = 0.0005
-_LONGEST_PAUSE_S = 0.016
+_LONGEST_PAUSE_S = 0.004
 
 
 def patiently(step: Callable[[], T], *, timeout_ms: int) -> T:
@@ -19,7 +19,7 @@ def patiently(step: Callable[[], T], *, timeout_ms: int) -> T:
         try:
             return step()
         except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+            if getattr(exc, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
                 raise
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

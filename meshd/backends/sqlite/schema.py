@@ -1,13 +1,18 @@
 """The tables of a store file. Several meshes share them; every key starts with the mesh's number.
 
 `tasks` holds one row per task and is the truth about it; what never changes and may be large (`payloads`) is written
-once. Every index on `tasks` is partial, so a task pays only for the state it is in.
+once. Every index on `tasks` is partial, so a task pays only for the state it is in; none names the state alone, so a
+start moves no index. The columns `lane`, `open_ms` and `forget_ms`, `task_counts` and `queues` are made from the rest.
+`tasks_holder` asks for a lease in other words than `tasks_lease`, or SQLite would look for a node's tasks there.
 """
+
+import re
+import sqlite3
 
 APPLICATION_ID = 0x4D455348
 """`MESH`, in the file's header: tells our files from other SQLite files."""
 
-VERSION = 1
+VERSION = 2
 
 CREATE = """
 CREATE TABLE meshes (
@@ -18,7 +23,9 @@ CREATE TABLE meshes (
     revision INTEGER NOT NULL DEFAULT 0,
     tasks_swept_ms INTEGER NOT NULL,
     nodes_swept_ms INTEGER NOT NULL,
-    nodes_grace_ms INTEGER NOT NULL DEFAULT 0
+    nodes_grace_ms INTEGER NOT NULL DEFAULT 0,
+    paused TEXT NOT NULL DEFAULT '[]',
+    audit TEXT
 ) STRICT;
 
 CREATE TABLE tasks (
@@ -39,30 +46,48 @@ CREATE TABLE tasks (
     idempotency_key TEXT,
     birth BLOB NOT NULL,
     life BLOB NOT NULL,
-    result BLOB
+    result BLOB,
+    placed_on TEXT,
+    hold_back_ms INTEGER,
+    lane TEXT,
+    open_ms INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX tasks_id ON tasks (mesh, id);
 CREATE UNIQUE INDEX tasks_idempotency ON tasks (mesh, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX tasks_ready ON tasks (mesh, route, vt) WHERE state = 'ready';
+CREATE INDEX tasks_ready ON tasks (mesh, lane, route, vt) WHERE lane IS NOT NULL;
 CREATE INDEX tasks_due ON tasks (mesh, due_ms) WHERE state = 'scheduled';
-CREATE INDEX tasks_lease ON tasks (mesh, lease_until_ms) WHERE state IN ('claimed', 'running');
-CREATE INDEX tasks_holder ON tasks (mesh, node_id) WHERE state IN ('claimed', 'running');
+CREATE INDEX tasks_lease ON tasks (mesh, lease_until_ms) WHERE lease_until_ms > 0;
+CREATE INDEX tasks_holder ON tasks (mesh, node_id) WHERE lease_until_ms <> 0;
 CREATE INDEX tasks_deadline ON tasks (mesh, deadline_ms) WHERE deadline_ms IS NOT NULL AND finished_ms IS NULL;
 CREATE INDEX tasks_forget ON tasks (mesh, forget_ms) WHERE forget_ms IS NOT NULL;
+CREATE INDEX tasks_open ON tasks (mesh, open_ms) WHERE open_ms IS NOT NULL;
+CREATE INDEX tasks_placed ON tasks (mesh, placed_on)
+    WHERE placed_on IS NOT NULL AND hold_back_ms IS NOT NULL AND lease_until_ms = 0 AND finished_ms IS NULL;
 
 CREATE TABLE payloads (
     seq INTEGER PRIMARY KEY,
     payload BLOB NOT NULL,
-    context BLOB
+    context BLOB,
+    decision BLOB,
+    checksum INTEGER
 ) STRICT;
 
 CREATE TABLE task_counts (
     mesh INTEGER NOT NULL,
     state TEXT NOT NULL,
-    route TEXT NOT NULL,
     tasks INTEGER NOT NULL,
-    PRIMARY KEY (mesh, state, route)
+    audited INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (mesh, state)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE queues (
+    mesh INTEGER NOT NULL,
+    lane TEXT NOT NULL,
+    route TEXT NOT NULL,
+    head_vt INTEGER NOT NULL,
+    PRIMARY KEY (mesh, lane, route)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX queues_order ON queues (mesh, lane, head_vt);
 
 CREATE TABLE waiting (
     seq INTEGER PRIMARY KEY,
@@ -141,3 +166,64 @@ CREATE TABLE subscribers (
     PRIMARY KEY (mesh, topic, bell, subscription)
 ) STRICT, WITHOUT ROWID;
 """
+
+UPGRADE_1 = """
+ALTER TABLE meshes ADD COLUMN paused TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE meshes ADD COLUMN audit TEXT;
+ALTER TABLE payloads ADD COLUMN decision BLOB;
+ALTER TABLE payloads ADD COLUMN checksum INTEGER;
+ALTER TABLE tasks ADD COLUMN placed_on TEXT;
+ALTER TABLE tasks ADD COLUMN hold_back_ms INTEGER;
+ALTER TABLE tasks ADD COLUMN lane TEXT;
+ALTER TABLE tasks ADD COLUMN open_ms INTEGER;
+UPDATE tasks SET lane = CASE WHEN json_extract(CAST(life AS TEXT), '$[3]') > 0 THEN '!' ELSE '' END
+    WHERE state = 'ready';
+DROP INDEX tasks_ready;
+DROP INDEX tasks_lease;
+DROP INDEX tasks_holder;
+DROP TABLE task_counts
+"""
+"""Turns a file of version 1 into one that only lacks tables and indexes."""
+
+FILL = """
+INSERT INTO task_counts (mesh, state, tasks) SELECT mesh, state, count(*) FROM tasks GROUP BY mesh, state;
+INSERT INTO queues (mesh, lane, route, head_vt)
+    SELECT mesh, lane, route, min(vt) FROM tasks WHERE lane IS NOT NULL GROUP BY mesh, lane, route
+"""
+"""Derives the new tables of version 2 from the tasks."""
+
+
+def run_script(connection: sqlite3.Connection, script: str) -> None:
+    """Run statements one by one within the present transaction."""
+    for statement in script.split(";\n"):
+        connection.execute(statement)
+
+
+def make_missing(connection: sqlite3.Connection) -> None:
+    """Make every table and index of `CREATE` that is not there."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    for name, statement in _STATEMENTS.items():
+        if name not in there:
+            connection.execute(statement)
+
+
+def make_index(connection: sqlite3.Connection, name: str) -> bool:
+    """Make an index again; return whether the rows allow it."""
+    try:
+        connection.execute(_STATEMENTS[name])
+    except sqlite3.IntegrityError:
+        return False
+    return True
+
+
+def missing_indexes(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of the indexes that are not there."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
+    return [name for name, statement in _STATEMENTS.items() if "INDEX" in statement and name not in there]
+
+
+_STATEMENTS = {
+    found.group(1): statement.strip()
+    for statement in CREATE.split(";\n")
+    if (found := re.search(r"CREATE (?:TABLE|INDEX|UNIQUE INDEX) (\w+)", statement))
+}

@@ -6,7 +6,8 @@ from meshd.backends.sqlite.book import TaskBook
 from meshd.backends.sqlite.transaction import Transaction
 from meshd.errors import FencedError, InvalidTransitionError
 from meshd.tasks import states
-from meshd.tasks.model import Completed, Ending, Failed, Hold, Outcome, Released, Stopped, Task, TaskState
+from meshd.tasks.model import Claimer, Completed, Ending, Failed, Hold, Outcome, Released, Stopped, Task, TaskState
+from meshd.tasks.store import MAX_BATCH
 
 
 def start(transaction: Transaction, holds: Sequence[Hold]) -> list[Outcome]:
@@ -63,6 +64,21 @@ def finish(transaction: Transaction, endings: Sequence[Ending]) -> list[Outcome]
         outcomes.append(Outcome.ALREADY_DONE if outcome is Outcome.OK and after is task else outcome)
     book.save()
     return outcomes
+
+
+def reconcile(transaction: Transaction, claimer: Claimer, known: frozenset[Hold]) -> int:
+    """Release up to `MAX_BATCH` tasks this incarnation holds that are not known to it; return how many."""
+    held = transaction.connection.execute(
+        "SELECT id, token FROM tasks WHERE mesh = ? AND node_id = ? AND lease_until_ms <> 0 AND incarnation = ?",
+        (transaction.mesh, claimer.node_id, claimer.incarnation),
+    ).fetchall()
+    unknown = [(task_id, token) for task_id, token in held if Hold(task_id=task_id, token=token) not in known]
+    book = TaskBook(transaction)
+    book.open(task_id for task_id, _ in unknown[:MAX_BATCH])
+    for task_id, token in unknown[:MAX_BATCH]:
+        _step(book, book.get(task_id), states.Release(token=token, now_ms=transaction.now_ms), verb="released")
+    book.save()
+    return min(len(unknown), MAX_BATCH)
 
 
 def _event(ending: Ending, now_ms: int) -> tuple[states.HolderEvent, str]:

@@ -1,10 +1,10 @@
-"""What time makes due: promote, reclaim, expire, forget; and taking back what a lost node holds."""
+"""What time makes due: promote, open, reclaim, expire, forget; and taking back what a lost node holds."""
 
 from collections import Counter
 from collections.abc import Callable
 
 from meshd.backends.sqlite.book import TaskBook
-from meshd.backends.sqlite.bulk import array
+from meshd.backends.sqlite.forgetting import forget
 from meshd.backends.sqlite.task_rows import SELECT_LIGHT
 from meshd.backends.sqlite.transaction import Transaction
 from meshd.clock import system_clock
@@ -20,7 +20,8 @@ _STANDSTILL_MS = 1_000
 
 _OVERDUE = "t.deadline_ms IS NOT NULL AND t.finished_ms IS NULL AND t.deadline_ms <= ? ORDER BY t.deadline_ms"
 _DUE = "t.state = 'scheduled' AND t.due_ms <= ? ORDER BY t.due_ms"
-_LAPSED = "t.state IN ('claimed', 'running') AND t.lease_until_ms <= ? ORDER BY t.lease_until_ms"
+_HELD_BACK = "t.open_ms <= ? ORDER BY t.open_ms"
+_LAPSED = "t.lease_until_ms > 0 AND t.lease_until_ms <= ? ORDER BY t.lease_until_ms"
 
 
 def sweep(transaction: Transaction, *, limit: int, timings: TaskTimings) -> SweepReport:
@@ -28,30 +29,45 @@ def sweep(transaction: Transaction, *, limit: int, timings: TaskTimings) -> Swee
     now_ms = transaction.now_ms
     graced = _grace(transaction, timings)
     promoted = _sweep(transaction, _DUE, limit, lambda book, task: _promote(book, task, now_ms))
-    lapsed = _sweep(transaction, _LAPSED, limit, lambda book, task: _reclaim(book, task, now_ms))
+    opened = _sweep(transaction, _HELD_BACK, limit, _open)
+    lapsed = _sweep(transaction, _LAPSED, limit, lambda book, task: _reclaim(book, task, now_ms, states.LAPSED))
     expired = _sweep(transaction, _OVERDUE, limit, lambda book, task: _expire(book, task, now_ms))
-    forgotten = _forget(transaction, limit)
+    forgotten = forget(transaction, limit)
     _clean(transaction)
     return SweepReport(
         promoted=promoted.total(),
+        opened=opened.total(),
         reclaimed=lapsed.total() - lapsed[TaskState.DEAD],
         buried=lapsed[TaskState.DEAD],
         expired=expired.total(),
         graced=graced,
-        more=limit in (promoted.total(), lapsed.total(), expired.total(), forgotten),
+        more=limit in (promoted.total(), opened.total(), lapsed.total(), expired.total(), forgotten),
     )
 
 
 def reclaim(transaction: Transaction, node_id: str, up_to_incarnation: int) -> int:
     """Take back up to `MAX_BATCH` tasks these incarnations of a node hold; return how many."""
     rows = transaction.connection.execute(
-        f"{SELECT_LIGHT} WHERE t.mesh = ? AND t.state IN ('claimed', 'running') AND t.node_id = ?"
-        " AND t.incarnation <= ? LIMIT ?",
+        f"{SELECT_LIGHT} WHERE t.mesh = ? AND t.node_id = ? AND t.lease_until_ms <> 0 AND t.incarnation <= ? LIMIT ?",
         (transaction.mesh, node_id, up_to_incarnation, MAX_BATCH),
     ).fetchall()
     book = TaskBook(transaction)
     for row in rows:
-        _reclaim(book, book.add(row), transaction.now_ms)
+        _reclaim(book, book.add(row), transaction.now_ms, states.GONE)
+    book.save()
+    return len(rows)
+
+
+def open_placed(transaction: Transaction, node_id: str) -> int:
+    """Open up to `MAX_BATCH` tasks that are held back for a node; return how many."""
+    rows = transaction.connection.execute(
+        f"{SELECT_LIGHT} WHERE t.mesh = ? AND t.placed_on = ? AND t.hold_back_ms IS NOT NULL"
+        " AND t.lease_until_ms = 0 AND t.finished_ms IS NULL LIMIT ?",
+        (transaction.mesh, node_id, MAX_BATCH),
+    ).fetchall()
+    book = TaskBook(transaction)
+    for row in rows:
+        _open(book, book.add(row))
     book.save()
     return len(rows)
 
@@ -65,7 +81,7 @@ def _grace(transaction: Transaction, timings: TaskTimings) -> bool:
     if gap_ms <= max(2 * timings.sweep_ms, _STANDSTILL_MS):
         return False
     connection.execute(
-        "UPDATE tasks SET lease_until_ms = lease_until_ms + ? WHERE mesh = ? AND state IN ('claimed', 'running')",
+        "UPDATE tasks SET lease_until_ms = lease_until_ms + ? WHERE mesh = ? AND lease_until_ms > 0",
         (gap_ms, mesh),
     )
     return True
@@ -92,30 +108,17 @@ def _promote(book: TaskBook, task: Task, now_ms: int) -> Task:
     return book.apply(task, states.Promote(now_ms=now_ms), verb="promoted")
 
 
-def _reclaim(book: TaskBook, task: Task, now_ms: int) -> Task:
-    return book.apply(task, states.Reclaim(now_ms=now_ms), verb="reclaimed")
+def _open(book: TaskBook, task: Task) -> Task:
+    return book.apply(task, states.Open(), verb="opened")
 
 
-def _forget(transaction: Transaction, limit: int) -> int:
-    """Remove up to `limit` ended tasks past their retention; their idempotency keys are free again."""
-    connection, mesh = transaction.connection, transaction.mesh
-    rows = connection.execute(
-        "SELECT seq, state, route FROM tasks WHERE mesh = ? AND forget_ms <= ? ORDER BY forget_ms LIMIT ?",
-        (mesh, transaction.now_ms, limit),
-    ).fetchall()
-    if rows:
-        seqs = array(seq for seq, _, _ in rows)
-        connection.execute("DELETE FROM payloads WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
-        connection.execute("DELETE FROM tasks WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
-        for _, state, route in rows:
-            transaction.count(state, route, -1)
-    return len(rows)
+def _reclaim(book: TaskBook, task: Task, now_ms: int, why: str) -> Task:
+    return book.apply(task, states.Reclaim(now_ms=now_ms, why=why), verb="reclaimed")
 
 
 def _clean(transaction: Transaction) -> None:
-    """Drop counters at zero, so that routes no longer used cost nothing, and hints nobody came for."""
+    """Drop hints nobody came for."""
     connection = transaction.connection
-    connection.execute("DELETE FROM task_counts WHERE mesh = ? AND tasks = 0", (transaction.mesh,))
     fresh = connection.execute(
         "SELECT seq FROM hints WHERE wall_ms >= ? ORDER BY seq LIMIT 1", (system_clock() - HINT_KEPT_MS,)
     ).fetchone()

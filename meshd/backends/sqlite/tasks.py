@@ -1,29 +1,38 @@
 """The task port on SQLite: each call is one function on the store's thread, in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from meshd.backends.sqlite import queue, steps, sweep
+from meshd.backends.port import BackendOptions
+from meshd.backends.sqlite import pausing, queue, steps, sweep
+from meshd.backends.sqlite.audit import audit
 from meshd.backends.sqlite.bells import Bell
 from meshd.backends.sqlite.book import TaskBook
 from meshd.backends.sqlite.bulk import array
 from meshd.backends.sqlite.database import Database, Reader
+from meshd.backends.sqlite.forgetting import purge
+from meshd.backends.sqlite.submit import submit
 from meshd.backends.sqlite.task_rows import SELECT_WHOLE, read_task
-from meshd.backends.sqlite.transaction import Transaction
-from meshd.errors import NotFoundError
+from meshd.backends.sqlite.transaction import Transaction, read_paused
+from meshd.errors import ConfigurationError, NotFoundError
 from meshd.tasks import states
+from meshd.tasks.audit import AuditPage
 from meshd.tasks.model import (
+    Claimed,
     Claimer,
+    Durability,
     Ending,
     Hold,
     NewTask,
     Outcome,
+    Pauses,
+    Priority,
     Receipt,
     SweepReport,
     Task,
     TaskFilter,
     TaskPage,
     TaskState,
-    TaskTimings,
+    Wake,
 )
 from meshd.tasks.store import MAX_BATCH, check_batch
 
@@ -36,26 +45,38 @@ _AFTER_ALL = "\U0010ffff"
 class SqliteTaskStore:
     """Implements `meshd.tasks.store.TaskStore`."""
 
-    def __init__(self, database: Database, bell: Bell, timings: TaskTimings) -> None:
+    starts_ahead = False
+
+    def __init__(self, database: Database, bell: Bell, options: BackendOptions) -> None:
         self._database = database
         self._bell = bell
-        self._timings = timings
+        self._timings = options.tasks
+        self._queue_size = options.queue_size
 
-    async def submit(self, tasks: Sequence[NewTask]) -> Sequence[Receipt]:
+    async def submit(self, tasks: Sequence[NewTask], *, durability: Durability | None = None) -> Sequence[Receipt]:
         check_batch(tasks)
-        durability = self._database.location.durability
-        return await self._database.write(lambda transaction: queue.submit(transaction, tasks, durability))
-
-    async def claim(self, claimer: Claimer, *, limit: int, lease_ms: int) -> Sequence[Task]:
-        bell = self._bell.hang()
-        self._bell.quiet(claimer.node_id)
-        most = min(limit, MAX_BATCH)
+        given = self._database.location.durability
+        if durability is not None and durability > given:
+            raise ConfigurationError(
+                f"store {self._database.location.path} gives durability {given}, not {durability}: open it with "
+                "?synchronous=full for D2; a file has no replicas for D3"
+            )
         return await self._database.write(
-            lambda transaction: queue.claim(transaction, claimer, limit=most, lease_ms=lease_ms, bell=bell)
+            lambda transaction: submit(transaction, tasks, durability=given, queue_size=self._queue_size)
         )
 
-    async def wait_for_work(self, claimer: Claimer, *, timeout_ms: int) -> bool:
-        return await self._bell.wait_for_work(claimer.node_id, timeout_ms=timeout_ms)
+    async def claim(self, claimer: Claimer, *, limit: int, lease_ms: int, alone: bool = False) -> Claimed:
+        bell = self._bell.hang()
+        self._bell.quiet(claimer.node_id)
+        wish = queue.Wish(claimer=claimer, limit=min(limit, MAX_BATCH), lease_ms=lease_ms, alone=alone, bell=bell)
+        return await self._database.write(lambda transaction: queue.claim(transaction, wish))
+
+    async def wait_for_work(self, claimer: Claimer, *, timeout_ms: int) -> Wake:
+        return Wake(rang=await self._bell.wait_for_work(claimer.node_id, timeout_ms=timeout_ms))
+
+    async def reconcile(self, claimer: Claimer, *, known: Sequence[Hold]) -> int:
+        kept = frozenset(known)
+        return await self._in_batches(lambda transaction: steps.reconcile(transaction, claimer, kept))
 
     async def start(self, holds: Sequence[Hold]) -> Sequence[Outcome]:
         check_batch(holds)
@@ -92,6 +113,33 @@ class SqliteTaskStore:
 
         return await self._database.write(redrive)
 
+    async def reprioritize(self, task_id: str, priority: Priority) -> Task:
+        def reprioritize(transaction: Transaction) -> Task:
+            book, task = _open_one(transaction, task_id)
+            after = book.apply(task, states.Reprioritize(priority=priority), verb="reprioritized")
+            book.save()
+            return after
+
+        return await self._database.write(reprioritize)
+
+    async def purge(self, task_ids: Sequence[str]) -> Sequence[bool]:
+        check_batch(task_ids)
+        return await self._database.write(lambda transaction: purge(transaction, task_ids))
+
+    async def pause(self, task_type: str | None = None) -> None:
+        await self._database.write(lambda transaction: pausing.pause(transaction, task_type))
+
+    async def resume(self, task_type: str | None = None) -> None:
+        await self._database.write(lambda transaction: pausing.resume(transaction, task_type))
+
+    async def paused(self) -> Pauses:
+        def paused(reader: Reader) -> Pauses:
+            row = reader.connection.execute("SELECT paused FROM meshes WHERE id = ?", (reader.mesh,)).fetchone()
+            names = read_paused(row[0])
+            return Pauses(mesh="" in names, task_types=names - {""})
+
+        return await self._database.read(paused)
+
     async def get(self, task_ids: Sequence[str]) -> Sequence[Task | None]:
         def get(reader: Reader) -> list[Task | None]:
             rows = reader.connection.execute(
@@ -108,9 +156,7 @@ class SqliteTaskStore:
 
     async def counts(self) -> Mapping[TaskState, int]:
         def counts(reader: Reader) -> dict[TaskState, int]:
-            rows = reader.connection.execute(
-                "SELECT state, sum(tasks) FROM task_counts WHERE mesh = ? GROUP BY state", (reader.mesh,)
-            )
+            rows = reader.connection.execute("SELECT state, tasks FROM task_counts WHERE mesh = ?", (reader.mesh,))
             return dict.fromkeys(TaskState, 0) | {TaskState(state): tasks for state, tasks in rows}
 
         return await self._database.read(counts)
@@ -118,7 +164,7 @@ class SqliteTaskStore:
     async def open_counts(self, node_ids: Sequence[str]) -> Mapping[str, int]:
         def open_counts(reader: Reader) -> dict[str, int]:
             rows = reader.connection.execute(
-                "SELECT node_id, count(*) FROM tasks WHERE mesh = ? AND state IN ('claimed', 'running')"
+                "SELECT node_id, count(*) FROM tasks WHERE mesh = ? AND lease_until_ms <> 0"
                 " AND node_id IN (SELECT value FROM json_each(?)) GROUP BY node_id",
                 (reader.mesh, array(node_ids)),
             )
@@ -127,18 +173,28 @@ class SqliteTaskStore:
         return await self._database.read(open_counts)
 
     async def reclaim(self, node_id: str, *, up_to_incarnation: int) -> int:
-        moved = 0
+        moved = await self._in_batches(lambda transaction: sweep.reclaim(transaction, node_id, up_to_incarnation))
+        await self._in_batches(lambda transaction: sweep.open_placed(transaction, node_id))
+        return moved
+
+    async def _in_batches(self, step: Callable[[Transaction], int]) -> int:
+        """Repeat a step that does up to `MAX_BATCH` until it finds less; return how much it did in all."""
+        done = 0
         while True:
-            batch = await self._database.write(
-                lambda transaction: sweep.reclaim(transaction, node_id, up_to_incarnation)
-            )
-            moved += batch
+            batch = await self._database.write(step)
+            done += batch
             if batch < MAX_BATCH:
-                return moved
+                return done
 
     async def sweep(self, *, limit: int = 200) -> SweepReport:
         return await self._database.write(
             lambda transaction: sweep.sweep(transaction, limit=limit, timings=self._timings)
+        )
+
+    async def audit(self, *, repair: bool, cursor: str | None = None) -> AuditPage:
+        lease_ms = self._timings.lease_ms
+        return await self._database.write(
+            lambda transaction: audit(transaction, repair=repair, cursor=cursor, lease_ms=lease_ms)
         )
 
     async def watch(self, task_ids: Sequence[str], *, topic: str) -> Sequence[Task | None]:

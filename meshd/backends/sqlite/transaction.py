@@ -2,18 +2,20 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from meshd.backends.sqlite.bulk import array, execute_rows
 from meshd.backends.sqlite.logs import append_events
+from meshd.backends.sqlite.queues import Queue, drop_empty, lower_heads
 from meshd.backends.sqlite.waiting import choose_waiting
 from meshd.clock import Clock, system_clock
 
 _encode = msgspec.json.Encoder().encode
+_decode_paused = msgspec.json.Decoder(frozenset[str]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,19 @@ class Ring:
     bell: str
     node_id: str = ""
     """Whose work it is; empty for hints."""
-    route: str = ""
+    queue: Queue | None = None
+
+
+class AuditRun(NamedTuple):
+    """An audit under way: it has counted every task up to `last_id`, and changes of those are counted along."""
+
+    run: str
+    last_id: str
+    until_ms: int
+    """When it is taken for given up."""
+
+
+_decode_audit = msgspec.json.Decoder(AuditRun).decode
 
 
 class Transaction:
@@ -32,17 +46,33 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection, mesh: int, clock: Clock) -> None:
         self.connection = connection
         self.mesh = mesh
-        stored = connection.execute("SELECT now_ms, token, revision FROM meshes WHERE id = ?", (mesh,)).fetchone()
-        self._stored: tuple[int, int, int] = stored
+        self._stored: tuple[int, int, int, str, str | None] = connection.execute(
+            "SELECT now_ms, token, revision, paused, audit FROM meshes WHERE id = ?", (mesh,)
+        ).fetchone()
         self._token: int = self._stored[1]
         self._revision: int = self._stored[2]
         self.now_ms = max(self._stored[0], clock())
         """Store time of everything in this transaction; never before that of an earlier one."""
+        self.paused = read_paused(self._stored[3])
+        """Task types not handed out; an empty one stands for all."""
+        self.audit = self._read_audit()
         self._changes = connection.total_changes
         self._events: dict[str, list[bytes]] = {}
         self._hints: list[tuple[str, bytes]] = []
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._ready: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._audited: Counter[str] = Counter()
+        self._heads: dict[Queue, int] = {}
+        self._left: set[Queue] = set()
+        self._ready: Counter[Queue] = Counter()
+
+    def _read_audit(self) -> AuditRun | None:
+        stored = self._stored[4]
+        audit = None if stored is None else _decode_audit(stored)
+        return audit if audit is not None and audit.until_ms > self.now_ms else None
+
+    def is_paused(self, route: str) -> bool:
+        """Whether tasks of this route are not handed out."""
+        return bool(self.paused) and ("" in self.paused or route.partition("+")[0] in self.paused)
 
     @property
     def has_changes(self) -> bool:
@@ -71,24 +101,48 @@ class Transaction:
         """Send a hint to the topic's subscribers."""
         self._hints.append((topic, _encode(body)))
 
-    def count(self, state: str, route: str, by: int) -> None:
-        """Change how many tasks of a route are in a state."""
-        self._counts[state, route] += by
+    @property
+    def token(self) -> int:
+        """The highest token given out."""
+        return self._token
 
-    def wake(self, route: str, tasks: int = 1) -> None:
-        """Have as many waiting claimers of a route rung."""
-        self._ready[route] += tasks
+    def count(self, state: str, by: int, *, task_id: str) -> None:
+        """Change how many tasks are in a state."""
+        self._counts[state] += by
+        if self.audit is not None and task_id <= self.audit.last_id:
+            self._audited[state] += by
+
+    def keep_audit(self, audit: AuditRun | None) -> None:
+        """Note how far the audit is that counts tasks, or that none does."""
+        self.audit = audit
+        stored = None if audit is None else _encode(audit).decode()
+        self.connection.execute("UPDATE meshes SET audit = ? WHERE id = ?", (stored, self.mesh))
+
+    def enqueue(self, queue: Queue, vt: int) -> None:
+        """Note a task that came into a queue."""
+        self._heads[queue] = min(vt, self._heads.get(queue, vt))
+
+    def leave(self, queue: Queue) -> None:
+        """Note that a task left a queue in which nobody may look for a long time."""
+        self._left.add(queue)
+
+    def wake(self, queue: Queue, tasks: int = 1) -> None:
+        """Have as many waiting claimers of a queue rung."""
+        if not self.is_paused(queue.route):
+            self._ready[queue] += tasks
 
     def flush(self) -> list[Ring]:
         """Write everything collected; return the bells to ring after the commit."""
         for name, bodies in self._events.items():
             append_events(self.connection, mesh=self.mesh, log=name, at_ms=self.now_ms, bodies=bodies)
+        lower_heads(self.connection, self.mesh, self._heads)
+        drop_empty(self.connection, self.mesh, self._left)
         rings = self._send_hints()
         if self._ready:
             chosen = choose_waiting(self.connection, self.mesh, self._ready)
-            rings.extend(Ring(bell, node_id, route) for bell, node_id, route in chosen)
+            rings.extend(Ring(each.bell, each.node_id, each.queue) for each in chosen)
         self._write_counts()
-        if self.has_changes or self._stored[1:] != (self._token, self._revision):
+        if self.has_changes or self._stored[1:3] != (self._token, self._revision):
             self.connection.execute(
                 "UPDATE meshes SET now_ms = ?, token = ?, revision = ? WHERE id = ?",
                 (self.now_ms, self._token, self._revision, self.mesh),
@@ -99,10 +153,7 @@ class Transaction:
         topics = {topic for topic, _ in self._hints}.union(self._events)
         if not topics:
             return []
-        found = self.connection.execute(
-            "SELECT topic, bell FROM subscribers WHERE mesh = ? AND topic IN (SELECT value FROM json_each(?))",
-            (self.mesh, array(topics)),
-        ).fetchall()
+        found = _subscribed(self.connection, self.mesh, topics)
         if not found:
             return []
         heard = {topic for topic, _ in found}
@@ -117,10 +168,24 @@ class Transaction:
         return [Ring(bell) for bell in {bell for _, bell in found if bell}]
 
     def _write_counts(self) -> None:
-        rows = [(self.mesh, state, route, by) for (state, route), by in self._counts.items() if by]
+        rows = [(self.mesh, state, by, self._audited[state]) for state, by in self._counts.items()]
         execute_rows(
             self.connection,
-            "INSERT INTO task_counts (mesh, state, route, tasks) VALUES {rows}"
-            " ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
-            rows,
+            "INSERT INTO task_counts (mesh, state, tasks, audited) VALUES {rows}"
+            " ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks, audited = audited + excluded.audited",
+            [row for row in rows if row[2] or row[3]],
         )
+
+
+def _subscribed(connection: sqlite3.Connection, mesh: int, topics: Collection[str]) -> list[tuple[str, str]]:
+    """Return topic and bell of every subscriber to these topics."""
+    if len(topics) == 1:
+        select = "SELECT topic, bell FROM subscribers WHERE mesh = ? AND topic = ?"
+        return connection.execute(select, (mesh, *topics)).fetchall()
+    select = "SELECT topic, bell FROM subscribers WHERE mesh = ? AND topic IN (SELECT value FROM json_each(?))"
+    return connection.execute(select, (mesh, array(topics))).fetchall()
+
+
+def read_paused(stored: str) -> frozenset[str]:
+    """Return the paused task types as the mesh's row has them."""
+    return frozenset() if stored == "[]" else _decode_paused(stored)

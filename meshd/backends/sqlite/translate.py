@@ -21,12 +21,14 @@ def translated(path: Path) -> Generator[None]:
         yield
     except sqlite3.Error as exc:
         raise _translate(path, exc) from exc
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise CorruptDataError(f"store {path} holds a value meshd did not write: {exc}") from exc
 
 
 def _translate(path: Path, exc: sqlite3.Error) -> MeshError:
     code = getattr(exc, "sqlite_errorcode", None)
+    if code is None and isinstance(exc, sqlite3.OperationalError):
+        return CorruptDataError(f"store {path} holds a value meshd did not write: {exc}")
     if code is None:
         return StoreUnreachableError(f"store {path} cannot be used: {exc}")
     primary = code & 0xFF
