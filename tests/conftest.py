@@ -9,10 +9,13 @@ from hypothesis import HealthCheck, Phase, settings
 
 from meshd.backends import Backend, BackendOptions, open_backend
 from meshd.clock import ManualClock
+from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer
-from tests.support.stores import RedisMeshes, SqliteFiles, StoreSource
+from tests.support.stores import ClusterMeshes, RedisMeshes, SqliteFiles, StoreSource
 
 BACKENDS = ("sqlite", "redis")
+SHAPES = {"redis-partitions": 4, "cluster": 1, "cluster-partitions": 6}
+"""More backends, run only when they are named: how many partitions their meshes have."""
 
 OpenAgain = Callable[..., Awaitable[Backend]]
 """Opens the store of this test once more, as another process would; takes other `BackendOptions` or none."""
@@ -27,7 +30,11 @@ settings.load_profile("ci")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--backend", action="append", choices=BACKENDS, default=[], help="run the port tests on this backend only"
+        "--backend",
+        action="append",
+        choices=(*BACKENDS, *SHAPES),
+        default=[],
+        help="run the port tests on this backend only",
     )
 
 
@@ -45,6 +52,13 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """Three primaries for the whole run, keeping nothing on disk."""
+    with RedisCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def mesh_name() -> str:
     """A mesh of this test's own."""
@@ -56,8 +70,10 @@ def stores(backend_name: str, tmp_path: Path, request: pytest.FixtureRequest) ->
     """Stores for meshes of this test's own making."""
     if backend_name == "sqlite":
         return SqliteFiles(tmp_path)
+    if backend_name.startswith("cluster"):
+        return ClusterMeshes(request.getfixturevalue("redis_cluster"), partitions=SHAPES[backend_name])
     server: RedisServer = request.getfixturevalue("redis_server")
-    return RedisMeshes(server.url)
+    return RedisMeshes(server.url, partitions=SHAPES.get(backend_name))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 A backend package is imported when its URL scheme is first used, so `mesh --help` loads none.
 """
 
+import re
 from importlib import import_module
 from typing import Protocol, cast
 from urllib.parse import urlsplit
@@ -14,8 +15,15 @@ SCHEMES = {
     "sqlite": "meshd.backends.sqlite",
     "redis": "meshd.backends.redis",
     "rediss": "meshd.backends.redis",
+    "redis+sentinel": "meshd.backends.redis",
+    "rediss+sentinel": "meshd.backends.redis",
+    "redis+cluster": "meshd.backends.redis",
+    "rediss+cluster": "meshd.backends.redis",
     "unix": "meshd.backends.redis",
 }
+
+
+_PASSWORD_OPTION = re.compile(r"([?&]\w*password=)[^&#]*")
 
 
 class _BackendModule(Protocol):
@@ -38,11 +46,11 @@ async def open_backend(url: str, options: BackendOptions | None = None) -> Backe
 
 
 def redact(url: str) -> str:
-    """Return `url` with its password hidden, fit for logs and screens."""
+    """Return `url` with its passwords hidden, fit for logs and screens."""
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", ":***@")
+    if parts.password is not None:
+        url = url.replace(f":{parts.password}@", ":***@")
+    return _PASSWORD_OPTION.sub(r"\1***", url)
 
 
 __all__ = ["SCHEMES", "Backend", "BackendOptions", "open_backend", "redact"]

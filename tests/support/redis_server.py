@@ -1,8 +1,10 @@
 """A real redis-server on a free loopback port, which tests may kill and restart."""
 
+import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 START_TIMEOUT_S = 10.0
@@ -23,6 +25,7 @@ class RedisServer:
         self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._aof = False
+        self._options: Mapping[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -38,10 +41,14 @@ class RedisServer:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self, *, aof: bool = False) -> None:
-        """Start and return once it answers; with `aof` it keeps acknowledged writes through a kill."""
+    def start(self, *, aof: bool = False, options: Mapping[str, str] | None = None) -> None:
+        """Start and return once it answers; with `aof` it keeps acknowledged writes through a kill.
+
+        `options` are more command line options, kept by a restart.
+        """
         assert not self.is_running, "the server runs already"
         self._aof = aof
+        self._options = options or {}
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -57,12 +64,23 @@ class RedisServer:
     def restart(self) -> None:
         """Start again on the same port and directory, after a kill or a stop."""
         self.kill()
-        self.start(aof=self._aof)
+        self.start(aof=self._aof, options=self._options)
+
+    def freeze(self) -> None:
+        """Stop it with SIGSTOP: it keeps its connections and answers nobody."""
+        assert self._process is not None, "the server is not running"
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        assert self._process is not None, "the server is not running"
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it with SIGTERM, by force if it does not follow. Idempotent."""
         if self._process is None:
             return
+        self.thaw()
         self._process.terminate()
         try:
             self._process.wait(timeout=5)
@@ -80,6 +98,7 @@ class RedisServer:
             "--appendonly": "yes" if self._aof else "no",
             "--appendfsync": "everysec",
             "--maxmemory-policy": "noeviction",
+            **self._options,
         }
         return ["redis-server", *(part for pair in options.items() for part in pair)]
 
@@ -93,9 +112,17 @@ class RedisServer:
             time.sleep(0.01)
 
     def _answers(self) -> bool:
+        return self._ping().startswith(b"+PONG")
+
+    def _ping(self) -> bytes:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")
+                return connection.recv(64)
         except OSError:
-            return False
+            return b""
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it says that it reads its file and cannot answer yet."""
+        return self._ping().startswith(b"-LOADING")

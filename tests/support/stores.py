@@ -4,7 +4,10 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
+import redis
+
 from tests.support.leaks import MeshKeys
+from tests.support.redis_cluster import RedisCluster
 
 
 class StoreSource(Protocol):
@@ -37,11 +40,14 @@ class SqliteFiles:
 class RedisMeshes:
     """One server for all meshes; each must leave only keys that end by themselves."""
 
-    def __init__(self, server_url: str) -> None:
+    def __init__(self, server_url: str, *, partitions: int | None = None) -> None:
         self._url = server_url
+        self._partitions = partitions
 
     def url(self, mesh: str) -> str:
-        del mesh
+        if self._partitions is not None:
+            with redis.Redis.from_url(self._url) as client:  # pyright: ignore[reportUnknownMemberType]
+                client.hset(shape_key(mesh), "partitions", str(self._partitions))
         return self._url
 
     def finish(self, mesh: str) -> None:
@@ -52,3 +58,32 @@ class RedisMeshes:
         finally:
             keys.close()
         assert not immortal, f"keys with neither a TTL nor a place on the permanent list: {immortal}"
+
+
+class ClusterMeshes:
+    """One cluster for all meshes, each made with a fixed number of partitions."""
+
+    def __init__(self, cluster: RedisCluster, *, partitions: int) -> None:
+        self._cluster = cluster
+        self._partitions = partitions
+
+    def url(self, mesh: str) -> str:
+        key = shape_key(mesh)
+        owner = self._cluster.owner_of(self._cluster.slot_of(key))
+        self._cluster.run(owner)("HSET", key, "partitions", self._partitions)
+        return self._cluster.url
+
+    def finish(self, mesh: str) -> None:
+        immortal: list[str] = []
+        for number, server in enumerate(self._cluster.servers):
+            keys = MeshKeys(server.url, mesh)
+            immortal += keys.immortal()
+            for key in keys.all():
+                self._cluster.run(number)("DEL", key)
+            keys.close()
+        assert not immortal, f"keys with neither a TTL nor a place on the permanent list: {immortal}"
+
+
+def shape_key(mesh: str) -> str:
+    """Return where a mesh keeps how many partitions it has."""
+    return f"mesh:{{{mesh}:c}}:shape"

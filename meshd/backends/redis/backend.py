@@ -1,44 +1,44 @@
 """The ports on one Redis, opened together."""
 
-import logging
 from time import monotonic
 
 from meshd.backends.port import Backend, BackendHealth, BackendOptions
-from meshd.backends.redis.connection import Connection
 from meshd.backends.redis.durability import DurabilityProbe
-from meshd.backends.redis.events import RedisEventBus
 from meshd.backends.redis.nodes import RedisNodeStore
+from meshd.backends.redis.opening import AnyConnection, TaskPorts, connect, task_ports
 from meshd.backends.redis.records import RedisRecordStore
-from meshd.backends.redis.tasks import RedisTaskStore
-
-logger = logging.getLogger(__name__)
 
 
 class RedisBackend:
     """`Backend` on Redis or Valkey, 6.2 or later."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: AnyConnection, ports: TaskPorts, durability: DurabilityProbe) -> None:
         self._connection = connection
-        self._durability = DurabilityProbe(connection)
-        self.events = RedisEventBus(connection)
+        self._ports = ports
+        self._durability = durability
+        self.events = ports.events
         self.nodes = RedisNodeStore(connection)
         self.records = RedisRecordStore(connection)
-        self.tasks = RedisTaskStore(connection, durability=self._durability)
+        self.tasks = ports.tasks
 
     async def health(self) -> BackendHealth:
         started = monotonic()
         await self._connection.command("PING", retry=False)
         latency_ms = (monotonic() - started) * 1000
-        server = await self._connection.info("server")
+        alarms = await self._durability.alarms()
+        footings = await self._connection.footings()
         return BackendHealth(
             url=self._connection.url,
             kind="redis_distributed",
-            version=str(server["redis_version"]),
+            version=footings[0].version,
             latency_ms=latency_ms,
             durability=await self._durability.level(),
+            replicas=min(footing.replicas for footing in footings),
+            alarms=alarms,
         )
 
     async def aclose(self) -> None:
+        await self._ports.aclose()
         await self._connection.aclose()
 
 
@@ -46,22 +46,15 @@ async def open_backend(url: str, options: BackendOptions) -> Backend:
     """Return the mesh of `options` on the Redis at `url`.
 
     Raises:
-        ConfigurationError: the URL or its password is wrong.
+        ConfigurationError: the URL or its password is wrong, or the server may lose what it should keep.
+        StoreReadOnlyError: it is a replica.
         StoreUnreachableError: nothing answers there within the timeout.
     """
-    connection = Connection(url, options)
+    connection = await connect(url, options)
     try:
-        await connection.open()
-        await _warn_of_eviction(connection)
+        durability = DurabilityProbe(connection)
+        ports = await task_ports(connection, durability)
     except BaseException:
         await connection.aclose()
         raise
-    return RedisBackend(connection)
-
-
-async def _warn_of_eviction(connection: Connection) -> None:
-    policy = (await connection.info("memory")).get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        logger.warning(
-            "redis at %s may evict tasks: set maxmemory-policy to noeviction, it is %s", connection.url, policy
-        )
+    return RedisBackend(connection, ports, durability)

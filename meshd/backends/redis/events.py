@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 from redis.asyncio.connection import AbstractConnection
 
-from meshd.backends.redis.connection import Connection, read_within, translated
-from meshd.backends.redis.keys import partition_of
+from meshd.backends.redis.connection import read_within, translated
+from meshd.backends.redis.event_lines import transitions
+from meshd.backends.redis.link import Link
 from meshd.errors import CorruptDataError, InvalidArgumentError, LogTrimmedError
 from meshd.events import START, Event, Hint, Subscription
 
@@ -27,11 +28,11 @@ _decode = msgspec.json.Decoder().decode
 class RedisEventBus:
     """The logs and hints of one mesh."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Link) -> None:
         self._store = connection
 
     async def append(self, log: str, body: Mapping[str, Any]) -> str:
-        key = self._store.keys.clock(partition_of(log))
+        key = self._store.keys.clock(self._store.keys.partition_of(log))
         number = await self._store.run("event_append", key=key, args=(log, _encode(body)), retry=False)
         return str(int(number))
 
@@ -43,6 +44,9 @@ class RedisEventBus:
             entries = await self._store.command("XRANGE", self._store.keys.log(log), f"({done}", "+", "COUNT", step)
             events = [event for entry in entries for event in _events(log, entry)]
             if not events:
+                if done > int(await self.latest(log)):
+                    # The store went back behind the cursor: what comes next has numbers that were given out before.
+                    raise LogTrimmedError(log, cursor=after, oldest=START)
                 break
             oldest = int(events[0].cursor)
             if oldest > done + 1 and (found or after != START):
@@ -55,7 +59,7 @@ class RedisEventBus:
 
     async def latest(self, log: str) -> str:
         counter = "events" if log == "tasks" else f"events:{log}"
-        number = await self._store.command("HGET", self._store.keys.clock(partition_of(log)), counter)
+        number = await self._store.command("HGET", self._store.keys.clock(self._store.keys.partition_of(log)), counter)
         return number.decode() if number else START
 
     async def publish(self, topic: str, body: Mapping[str, Any]) -> None:
@@ -74,7 +78,7 @@ class RedisEventBus:
 class RedisSubscription:
     """Hints of some topics over a connection of its own, opened again when it breaks."""
 
-    def __init__(self, store: Connection, topics: Sequence[str]) -> None:
+    def __init__(self, store: Link, topics: Sequence[str]) -> None:
         self._store = store
         self._topics = {store.keys.channel(topic).encode(): topic for topic in topics}
         self._connection: AbstractConnection | None = None
@@ -138,16 +142,11 @@ def _events(log: str, entry: tuple[bytes, dict[bytes, bytes]]) -> list[Event]:
     entry_id, fields = entry
     last = int(entry_id.partition(b"-")[0])
     at_ms = int(fields[b"at"])
-    bodies = _transitions(fields[b"t"]) if b"t" in fields else [_parsed(log, fields[b"b"])]
+    bodies = transitions(fields[b"t"]) if b"t" in fields else [_parsed(log, fields[b"b"])]
     first = last - len(bodies) + 1
     return [
         Event(log=log, cursor=str(number), at_ms=at_ms, body=body) for number, body in enumerate(bodies, start=first)
     ]
-
-
-def _transitions(lines: bytes) -> list[Any]:
-    parts = (line.split("\t") for line in lines.decode().split("\n"))
-    return [{"event": verb, "task": task, "state": state, "token": int(token)} for verb, task, state, token in parts]
 
 
 def _parsed(source: str, body: bytes) -> Any:

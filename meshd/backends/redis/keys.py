@@ -1,8 +1,8 @@
 """Every key and channel of one mesh on Redis: spelled here, with type, life and owner.
 
 A key is `mesh:{<mesh>:<partition>}:<kind>[:<name>]`; the braces are the hash tag, so the keys of one partition share a
-slot and a script may touch them all. Partition `c` holds nodes, records and event logs, `p0` the tasks. A script gets
-its partition's `clock` as `KEYS[1]` and derives the other keys from it by the kinds of `KINDS`, never by others.
+slot and a script may touch them all. Partition `c` holds nodes, records and event logs; `p0`, `p1`, … the tasks. A
+script gets its partition's `clock` as `KEYS[1]` and derives the other keys from it by the kinds of `KINDS`.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ KINDS = frozenset(
     {
         "clock", "ev",
         "t", "q", "front", "ready", "routes", "profiles", "prof", "cursors", "lease", "held", "sched", "dl", "counts",
-        "ids", "ended", "idem", "idle", "idling", "bell",
-        "node", "beats", "dead", "cap", "rec", "recs", "recx",
+        "ids", "ended", "idem", "idle", "idling", "wait", "bell", "placed", "backs", "paused",
+        "shape", "node", "beats", "dead", "cap", "rec", "recs", "recx",
     }
 )  # fmt: skip
 """Kinds of key a script may spell; a test holds the scripts to them."""
@@ -28,6 +28,8 @@ class Keys:
     """The keys of one mesh that Python names itself."""
 
     mesh: str
+    tasks: str = TASKS
+    """The partition whose tasks are meant."""
 
     def __post_init__(self) -> None:
         check_name("mesh", self.mesh)
@@ -41,27 +43,51 @@ class Keys:
 
         The log `tasks` lives with the tasks. An entry's id is the number of its last event.
         """
-        return f"mesh:{{{self.mesh}:{partition_of(name)}}}:ev:{name}"
+        return f"mesh:{{{self.mesh}:{self.partition_of(name)}}}:ev:{name}"
+
+    def partition_of(self, log: str) -> str:
+        """Return the partition an event log lives in."""
+        return self.tasks if log == "tasks" else COMMON
+
+    def gate(self, key: str) -> str:
+        """Never written: what a script on a cluster names beside its clock, so that it runs in a whole slot only."""
+        return f"{key[: key.index('}') + 1]}:gate"
+
+    def shape(self) -> str:
+        """Hash, permanent, written at the first opening: `partitions`, the number of task partitions."""
+        return f"mesh:{{{self.mesh}:{COMMON}}}:shape"
 
     def bell(self, claimer: str) -> str:
-        """List, TTL of seconds, pushed by scripts and popped by its claimer: one element when it should look."""
-        return f"mesh:{{{self.mesh}:{TASKS}}}:bell:{claimer}"
+        """List, TTL of seconds, pushed and emptied by scripts, read by its claimer: an element when it should look."""
+        return f"mesh:{{{self.mesh}:{self.tasks}}}:bell:{claimer}"
+
+    def counts(self) -> str:
+        """Hash, permanent, kept by scripts: how many tasks are in each state that is not an end."""
+        return f"mesh:{{{self.mesh}:{self.tasks}}}:counts"
 
     def held(self, node_id: str) -> str:
         """Set, lives while the node holds tasks, kept by scripts: ids of the tasks it holds."""
-        return f"mesh:{{{self.mesh}:{TASKS}}}:held:{node_id}"
+        return f"mesh:{{{self.mesh}:{self.tasks}}}:held:{node_id}"
+
+    def paused(self) -> str:
+        """Set, permanent, kept by scripts: task types that are not handed out, `*` for all."""
+        return f"mesh:{{{self.mesh}:{self.tasks}}}:paused"
 
     def task(self, task_id: str) -> str:
         """Hash, TTL from the task's end on, kept by scripts: the whole truth about one task (`task_codec`)."""
-        return f"mesh:{{{self.mesh}:{TASKS}}}:t:{task_id}"
+        return f"mesh:{{{self.mesh}:{self.tasks}}}:t:{task_id}"
 
     def idempotency(self, key: str) -> str:
         """String, TTL from its task's end on, kept by scripts: id of the task an idempotency key belongs to."""
-        return f"mesh:{{{self.mesh}:{TASKS}}}:idem:{key}"
+        return f"mesh:{{{self.mesh}:{self.tasks}}}:idem:{key}"
 
     def queue(self, route: str, priority: str) -> str:
         """Stream with group `GROUP`, removed with its route: ready and held tasks; entry ids are virtual times."""
-        return f"mesh:{{{self.mesh}:{TASKS}}}:q:{route}:{priority}"
+        return f"mesh:{{{self.mesh}:{self.tasks}}}:q:{route}:{priority}"
+
+    def index(self, kind: str, name: str = "") -> str:
+        """One of the indexes that scripts keep from the tasks' hashes, as an audit walks them."""
+        return f"mesh:{{{self.mesh}:{self.tasks}}}:{kind}" + (f":{name}" if name else "")
 
     def beats(self) -> str:
         """Zset, TTL refreshed by heartbeats, kept by scripts: node id to its last beat, of nodes not judged."""
@@ -80,25 +106,20 @@ GROUP = "mesh"
 """The one consumer group of every queue; a consumer is a node id."""
 
 
-def partition_of(log: str) -> str:
-    """Return the partition an event log lives in."""
-    return TASKS if log == "tasks" else COMMON
-
-
 _TASK_KEYS = r"mesh:\{[^{}]+:p\d+\}:"
 _COMMON_KEYS = r"mesh:\{[^{}]+:c\}:"
 
 PERMANENT: tuple[str, ...] = (
     r"mesh:\{[^{}]+\}:clock",
     r"mesh:\{[^{}]+\}:ev:.+",
-    _TASK_KEYS + r"(ready|routes|profiles|cursors|lease|sched|dl|counts|ids)",
+    _TASK_KEYS + r"(ready(:.+)?|routes|profiles|cursors|lease|sched|dl|counts|ids(:.+)?|backs|paused)",
     _TASK_KEYS + r"ended:(completed|dead|cancelled|expired)",
     _TASK_KEYS + r"(q|front):.+",
-    _TASK_KEYS + r"(t|idem|held):.+",
-    _COMMON_KEYS + r"(recs|recx|rec:.+)",
+    _TASK_KEYS + r"(t|idem|held|placed):.+",
+    _COMMON_KEYS + r"(shape|recs|recx|rec:.+)",
 )
 """Patterns (full match) of keys that may stand without a TTL.
 
-`t` and `idem` get one when their task ends, `held` and `front` vanish when empty, `q` goes with its route, `rec` lives
-as long as its writer asked. All other indexes shrink with what they index.
+`t` and `idem` get one when their task ends, `held`, `placed` and `front` vanish when empty, `q` goes with its route,
+`rec` lives as long as its writer asked. All other indexes shrink with what they index.
 """

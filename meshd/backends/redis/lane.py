@@ -2,16 +2,21 @@
 
 Invariant: an answer reaches the call it belongs to. A caller that goes away leaves its place in the line, so what
 comes for it is dropped; a connection of which anything is in doubt is closed and fails every call on it.
+A `ConfirmingLane` answers a write only when replicas have it.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import hiredis
 import redis.exceptions as broken
 from redis.asyncio.connection import AbstractConnection
+
+from meshd.backends.redis.translate import UnconfirmedWriteError
 
 Command = Sequence[str | bytes | int | float]
 
@@ -96,3 +101,82 @@ class Lane(asyncio.Protocol):
             answer.set_exception(reply)
         else:
             answer.set_result(reply)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quorum:
+    """Who has to confirm a write."""
+
+    replicas: int
+    patience_ms: int
+    """How long the server waits for them."""
+
+
+class ConfirmingLane:
+    """Writes on a lane of their own, each answered once enough replicas have it.
+
+    The server holds up everything that comes behind a WAIT, so one is under way at a time: writes that come meanwhile
+    go out together behind it and share the next.
+    """
+
+    def __init__(self, lane: Lane, quorum: Quorum) -> None:
+        self.lane = lane
+        self._quorum = quorum
+        self._queue: list[tuple[Command, asyncio.Future[Any]]] = []
+        self._is_waiting = False
+
+    async def call(self, command: Command) -> Any:
+        """Send a write; return its answer when it is confirmed.
+
+        Raises:
+            UnconfirmedWriteError: it is made, and too few replicas said so in time.
+            redis.exceptions.RedisError: the server refused it, or the lane is closed.
+        """
+        confirmed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._queue.append((command, confirmed))
+        if not self._is_waiting:
+            self._is_waiting = True
+            asyncio.get_running_loop().call_soon(self._flush)
+        return await confirmed
+
+    def _flush(self) -> None:
+        queue, self._queue = self._queue, []
+        batch = [(command, confirmed) for command, confirmed in queue if not confirmed.done()]
+        self._is_waiting = bool(batch)
+        if not batch:
+            return
+        try:
+            answers = [self.lane.call(command) for command, _ in batch]
+            count = self.lane.call(("WAIT", self._quorum.replicas, self._quorum.patience_ms))
+        except broken.ConnectionError as exc:
+            self._is_waiting = False
+            for _, confirmed in batch:
+                confirmed.set_exception(broken.ConnectionError(str(exc)))
+            return
+        count.add_done_callback(partial(self._settle, [confirmed for _, confirmed in batch], answers))
+
+    def _settle(
+        self, batch: Sequence[asyncio.Future[Any]], answers: Sequence[asyncio.Future[Any]], count: asyncio.Future[Any]
+    ) -> None:
+        doubt = self._doubt(count)
+        for confirmed, answer in zip(batch, answers, strict=True):
+            failure = answer.exception() or doubt
+            if confirmed.done():
+                continue
+            if failure is not None:
+                confirmed.set_exception(failure)
+            else:
+                confirmed.set_result(answer.result())
+        self._flush()
+
+    def _doubt(self, count: asyncio.Future[Any]) -> Exception | None:
+        failure = count.exception()
+        if isinstance(failure, broken.ConnectionError):
+            return failure
+        have = 0 if failure is not None else int(count.result())
+        if have >= self._quorum.replicas:
+            return None
+        return UnconfirmedWriteError(
+            f"the write is made, but {have} of {self._quorum.replicas} replicas confirmed it within "
+            f"{self._quorum.patience_ms} ms: make it again, or look at the replicas"
+        )

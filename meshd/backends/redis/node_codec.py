@@ -6,15 +6,17 @@ import msgspec
 from pydantic import TypeAdapter
 
 from meshd.errors import CorruptDataError
-from meshd.nodes.model import Node, NodeProfile, NodeStatus, Verdict, Vitals
+from meshd.nodes.model import Node, NodeProfile, NodeStatus, TypeHistory, Verdict, Vitals
 
 NODE_FIELDS = (
     "inc", "profile", "joined", "beat", "died", "drain", "status", "open_tasks", "tasks_completed", "tasks_failed",
-    "average_response_ms", "memory_mb", "cpu_percent",
+    "average_response_ms", "memory_mb", "cpu_percent", "history",
 )  # fmt: skip
 """What a script returns of a node, in this order."""
 
 _PROFILE = TypeAdapter(NodeProfile)
+_encode_history = msgspec.json.Encoder().encode
+_decode_history = msgspec.json.Decoder(dict[str, TypeHistory]).decode
 
 Values = Sequence[bytes | None]
 Fields = list[str | bytes | int]
@@ -38,7 +40,7 @@ def vitals_fields(vitals: Vitals) -> Fields:
     return [
         "open_tasks", vitals.open_tasks, "tasks_completed", vitals.tasks_completed, "tasks_failed", vitals.tasks_failed,
         "average_response_ms", repr(vitals.average_response_ms), "memory_mb", repr(vitals.memory_mb),
-        "cpu_percent", repr(vitals.cpu_percent),
+        "cpu_percent", repr(vitals.cpu_percent), "history", _encode_history(vitals.history),
     ]  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def _verdict(died: bytes | None, is_silent: bool) -> Verdict:
 
 
 def _vitals(measured: Values) -> Vitals:
-    status, open_tasks, completed, failed, response, memory, cpu = measured
+    status, open_tasks, completed, failed, response, memory, cpu, history = measured
     return Vitals(
         status=NodeStatus((status or b"").decode()),
         open_tasks=int(open_tasks or 0),
@@ -89,4 +91,5 @@ def _vitals(measured: Values) -> Vitals:
         average_response_ms=float(response or 0),
         memory_mb=float(memory or 0),
         cpu_percent=float(cpu or 0),
+        history=_decode_history(history or b"{}"),
     )

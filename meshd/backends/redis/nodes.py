@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from meshd.backends.redis.connection import Connection
 from meshd.backends.redis.keys import COMMON
+from meshd.backends.redis.link import Link
 from meshd.backends.redis.node_codec import holdings, node_of, profile_json, visible_fields, vitals_fields
 from meshd.errors import FencedError, NotFoundError
 from meshd.nodes.model import Beat, Holder, Membership, Node, NodeFilter, NodeProfile, Verdict, Vitals
@@ -18,7 +18,7 @@ MIN_TTL_MS = 86_400_000
 class RedisNodeStore:
     """The nodes of one mesh."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Link) -> None:
         self._store = connection
         self._timings = connection.options.nodes
         self._ttl_ms = max(MIN_TTL_MS, 10 * self._timings.timeout_ms)
@@ -28,6 +28,7 @@ class RedisNodeStore:
             "node_join", profile.id, profile_json(profile), holdings(profile), self._ttl_ms, vitals.status.value,
             *visible_fields(profile), *vitals_fields(vitals),
         )  # fmt: skip
+        self._store.saw(self._store.keys.clock(COMMON), int(reply[1]))
         return Membership(node_id=profile.id, incarnation=int(reply[1]))
 
     async def announce(self, membership: Membership, profile: NodeProfile) -> None:
@@ -48,8 +49,8 @@ class RedisNodeStore:
     async def leave(self, membership: Membership) -> None:
         await self._run("node_leave", membership.node_id, membership.incarnation)
 
-    async def request_drain(self, node_id: str) -> None:
-        if await self._run("node_drain", node_id) == b"missing":
+    async def request_drain(self, node_id: str, *, requested: bool = True) -> None:
+        if await self._run("node_drain", node_id, int(requested)) == b"missing":
             raise NotFoundError(f"no live node {node_id!r}; `mesh nodes list` shows who is here")
 
     async def get(self, node_id: str) -> Node | None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from meshd.backends.redis.connection import Connection
 from meshd.backends.redis.keys import COMMON
+from meshd.backends.redis.link import Link
 from meshd.errors import AlreadyExistsError, NotFoundError, RevisionMismatchError
 from meshd.records import Record, check_record
 
@@ -15,7 +15,7 @@ MAX_REPLY_BYTES = 4 * 1024 * 1024
 class RedisRecordStore:
     """The records of one mesh."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Link) -> None:
         self._store = connection
 
     async def get(self, key: str) -> Record | None:

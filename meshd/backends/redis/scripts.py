@@ -1,7 +1,8 @@
 """Lua scripts as files: loaded once, their shared parts included, called by hash with the text as fallback.
 
 A line `-- #include "name"` stands for `lua/shared/name.lua`, included once per script; `-- #include "constants"` stands
-for the values of `constants()`, so that a number lives in one language only.
+for the values of `constants()`, so that a number lives in one language only, and `-- #include "tables"` for those that
+are tables.
 """
 
 import hashlib
@@ -11,13 +12,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from meshd.backends.redis.event_lines import VERBS
 from meshd.backends.redis.keys import GROUP
 from meshd.backends.redis.node_codec import NODE_FIELDS
 from meshd.backends.redis.task_codec import GUARD_FIELDS, USUAL_POLICY
 from meshd.events import LOG_CAPACITY
 from meshd.tasks.model import MAX_CLAIMS, Priority, TaskState
 from meshd.tasks.routing import OFFSETS_MS
-from meshd.tasks.store import MAX_BATCH
+from meshd.tasks.states import GONE, LAPSED
+from meshd.tasks.store import MAX_BATCH, TOLD_RESULT
 
 SLACK_MS = 60_000
 """A record with a retention is deleted by a sweep; this much later Redis does it alone."""
@@ -27,8 +30,13 @@ ROUTE_REFRESH_MS = 600_000
 """How often the use of a route is noted."""
 BELL_MS = 10_000
 """How long a bell that nobody answers is kept."""
+ROUTE_LOOKS = 64
+"""Of so many submits of one task, one looks whether the use of its route is to be noted."""
+IDS_PER_CHUNK = 64
+"""Task ids listed together; Redis keeps up to 128 in compact form, by default."""
 
 PACKAGE = "meshd.backends.redis"
+_CONSTANTS_GO_HERE = {"constants": "-- constants", "tables": "-- tables"}
 _INCLUDE = re.compile(r'^-- #include "(\w+)"$', re.MULTILINE)
 
 
@@ -43,20 +51,28 @@ class Script:
 
 _GROWING = frozenset({"task_submit", "record_write", "event_append", "node_join"})
 """Scripts that add data; with the memory full they are refused and nothing else is."""
+_READING = frozenset({"task_get", "task_list", "task_counts", "node_read", "record_read"})
+"""Scripts that write nothing: they run while the server takes no writes, on a full disk for example."""
 
 
 @cache
-def load(name: str, *, flagged: bool) -> Script:
+def load(name: str, *, flagged: bool, is_split: bool = False) -> Script:
     """Return the script `lua/<name>.lua` with its includes in place.
 
     With `flagged`, for Redis 7 and later, it says whether it may run with the memory full; the server then refuses it
-    before its first step or not at all.
+    before its first step or not at all. With `is_split`, for a mesh of several partitions, it rings by publishing.
     """
-    text = _expand(_read(f"{name}.lua"), set())
+    text = expanded(_read(f"{name}.lua"), is_split=is_split)
     if flagged:
-        text = ("#!lua\n" if name in _GROWING else "#!lua flags=allow-oom\n") + text
+        flag = "" if name in _GROWING else " flags=no-writes" if name in _READING else " flags=allow-oom"
+        text = f"#!lua{flag}\n{text}"
     # Redis identifies a script by the SHA-1 of its text; nothing here depends on its strength.
     return Script(name=name, text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def expanded(text: str, *, is_split: bool = False) -> str:
+    """Return a script's text with its includes in place."""
+    return _with_constants(_expand(text, set()), is_split=is_split)
 
 
 def names() -> list[str]:
@@ -70,7 +86,7 @@ def source(name: str) -> str:
     return _read(f"{name}.lua")
 
 
-def constants() -> Mapping[str, str]:
+def constants(*, is_split: bool = False) -> Mapping[str, str]:
     """Return the Lua literals the scripts share with Python."""
     priorities = [str(priority) for priority in Priority]
     terminal = {str(state): True for state in TaskState if state.is_terminal}
@@ -82,6 +98,10 @@ def constants() -> Mapping[str, str]:
         "PROFILE_TTL_MS": str(PROFILE_TTL_MS),
         "ROUTE_REFRESH_MS": str(ROUTE_REFRESH_MS),
         "BELL_MS": str(BELL_MS),
+        "ROUTE_LOOKS": str(ROUTE_LOOKS),
+        "TOLD_RESULT": str(TOLD_RESULT),
+        "IDS_PER_CHUNK": str(IDS_PER_CHUNK),
+        "PUBLISHES_RINGS": "true" if is_split else "false",
         "GROUP": f"'{GROUP}'",
         "PRIORITIES": _lua_list(priorities),
         "OFFSETS": _lua_table({str(priority): str(offset) for priority, offset in OFFSETS_MS.items()}),
@@ -89,6 +109,9 @@ def constants() -> Mapping[str, str]:
         "USUAL_POLICY": f"'{USUAL_POLICY}'",
         "GUARD_FIELDS": _lua_list(GUARD_FIELDS),
         "NODE_FIELDS": _lua_list(NODE_FIELDS),
+        "VERBS": _lua_table({verb: f"{{'{letter}', '{state}'}}" for verb, (letter, state) in VERBS.items()}),
+        "LAPSED": f"'{LAPSED}'",
+        "GONE": f"'{GONE}'",
     }
 
 
@@ -110,8 +133,18 @@ def _expand(text: str, included: set[str]) -> str:
         if name in included:
             return ""
         included.add(name)
-        if name == "constants":
-            return "\n".join(f"local {constant} = {value}" for constant, value in constants().items())
+        if name in _CONSTANTS_GO_HERE:
+            return _CONSTANTS_GO_HERE[name]
         return _expand(_read(f"shared/{name}.lua"), included)
 
     return _INCLUDE.sub(replacement, text)
+
+
+def _with_constants(text: str, *, is_split: bool) -> str:
+    """Put in the constants that the script uses: each costs a little at every call, and a table costs more."""
+    used = set(re.findall(r"\b[A-Z][A-Z_]+\b", text))
+    values = {name: value for name, value in constants(is_split=is_split).items() if name in used}
+    for kind, place in _CONSTANTS_GO_HERE.items():
+        lines = [f"local {name} = {value}" for name, value in values.items() if (kind == "tables") == (value[0] == "{")]
+        text = text.replace(place, "\n".join(lines))
+    return text

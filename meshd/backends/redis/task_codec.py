@@ -5,30 +5,38 @@ milliseconds, tokens whole decimal numbers.
 
     s   state                     n    holder                  pr   progress
     k   token                     inc  its incarnation         no   note
-    se  stream entry, if any      le   lease end, see below    sa   started
+    se  stream entry, see below   le   lease end, see below    sa   started
     x   deadline                  cl   claims                  fi   finished
     q   queue: <route>:<priority> st   starts                  g    generation
-    v   virtual time              f    failures                cq   '1': cancel requested
-    m   JSON: type, creator,      cr   crashes                 re   reason
-        preferred node types      d    due, if not created     e    errors, one JSON object a line
-    pol policy, if not the usual  c    created                 res  result
-    pl  payload, see below        cx   context                 w    watchers, one topic a line
-    i   idempotency key
+    v   turn, see below           f    failures                cq   '1': cancel requested
+    c   created, see below        cr   crashes                 re   reason
+    d   due, if not created       e    errors, a JSON line each
+    ty  type, if not the route's  by   creator                 res  result
+    pol policy, if not the usual  pt   preferred node types    w    watchers, one topic a line
+    pl  payload, see below        pf   preferences             i    idempotency key
+    cx  context                   at   node it is placed on    pin  '1': nobody else ever
+    why decision, see below       hb   end of its hold-back
 
-A hash is a compact list as long as no value is over 64 bytes, and some times as large from then on. So a payload of up
-to `SPLIT_UNTIL` bytes is kept in pieces of `PIECE` bytes: `pl`, `pl1`, `pl2`, …; a longer one is whole in `pl`.
+A task's turn is its virtual time, a dash, and its number in the order of submission. It is the id of its stream entry
+(`se`) as long as the task is in its stream or was claimed from there; otherwise it is in `v`. A task created without
+delay lacks `c`: it was created at its virtual time less the offset of its priority.
+
+A hash is a compact list as long as no value is over 64 bytes, and some times as large from then on. So a payload or a
+decision of up to `SPLIT_UNTIL` bytes is kept in pieces of `PIECE` bytes: `pl`, `pl1`, `pl2`, …; a longer one is whole.
 
 `le` is kept minus the sum of all graces granted so far (`shift` in the partition's clock): granting a grace to all
 holders then costs one number, however many they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
 from meshd.errors import CorruptDataError
 from meshd.tasks.model import (
+    Claimer,
     FailureKind,
     NewTask,
     Priority,
@@ -37,9 +45,13 @@ from meshd.tasks.model import (
     TaskPolicy,
     TaskState,
 )
-from meshd.tasks.routing import OFFSETS_MS
+from meshd.tasks.model import task_of as made_of
+from meshd.tasks.routing import OFFSETS_MS, requirements_of
 
-GUARD_FIELDS = ("s", "k", "se", "x", "q", "v", "pol", "i", "w", "n", "inc", "cl", "st", "f", "cr", "g", "cq", "e", "le")
+GUARD_FIELDS = (
+    "s", "k", "se", "x", "q", "v", "pol", "i", "w", "n", "inc", "cl", "st", "sa", "f", "cr", "g", "cq", "e", "le", "at",
+    "pin", "hb",
+)  # fmt: skip
 """What any step may need to know of a task."""
 
 USUAL_POLICY = "3,3,86400000,604800000,1000,300000,300000,1,2.0"
@@ -61,14 +73,12 @@ _HELD = frozenset({TaskState.CLAIMED, TaskState.RUNNING})
 
 def submission(new: NewTask) -> list[str | bytes | int]:
     """Return the arguments `task_submit` takes for one task."""
-    fields: list[str | bytes | int] = [
-        "m", _meta(new.type, new.created_by, new.preferred_types), *_pieces(new.payload),
-    ]  # fmt: skip
+    fields: list[str | bytes | int] = [*_pieces("pl", new.payload), *_extras(new)]
     policy = _policy(new.policy)
     if policy != USUAL_POLICY:
         fields += ("pol", policy)
-    if new.context is not None:
-        fields += ("cx", new.context)
+    if new.created_by:
+        fields += ("by", new.created_by)
     if new.watcher:
         fields += ("w", new.watcher)
     return [
@@ -83,157 +93,170 @@ def submission(new: NewTask) -> list[str | bytes | int]:
     ]
 
 
+def _extras(new: NewTask) -> list[str | bytes | int]:
+    """Return the fields that few tasks have."""
+    fields: list[str | bytes | int] = []
+    if new.type != _type_of(new.route):
+        fields += ("ty", new.type)
+    if new.context is not None:
+        fields += ("cx", new.context)
+    if new.preferred_types:
+        fields += ("pt", _encode(new.preferred_types))
+    if new.preferences:
+        fields += ("pf", _encode(new.preferences))
+    if new.decision is not None:
+        fields += _pieces("why", new.decision)
+    if new.placement is not None:
+        held_back = ("pin", 1) if new.placement.pinned else ("hb", new.delay_ms + new.placement.hold_back_ms)
+        fields += ("at", new.placement.node_id, *held_back)
+    return fields
+
+
 def task_of(task_id: str, values: Values, *, shift: int) -> Task:
     """Return the task whose hash has these fields.
 
     Raises:
         CorruptDataError: the hash is not one that meshd wrote.
     """
-    fields = _fields(values)
     try:
-        state = _STATES[fields[b"s"]]
-        return _task(task_id, state, fields, lease_until_ms=_held_until(state, fields.get(b"le"), shift))
+        task, fields = _read(task_id, values)
+        lease = fields.get(b"le")
+        if lease and task["state"] in _HELD:
+            task["lease_until_ms"] = int(lease) + shift
     except (KeyError, ValueError, TypeError, msgspec.DecodeError) as exc:
         raise CorruptDataError(f"task {task_id} cannot be read from its hash: {exc!r}") from exc
+    return made_of(task)
 
 
 def claimed_task(
     task_id: str, values: Values, *, token: int, node_id: str, incarnation: int, lease_until_ms: int
 ) -> Task:
     """Return the task a claim handed out; `values` are those before the claim."""
-    fields = _fields(values)
     try:
-        fields[b"k"], fields[b"n"], fields[b"inc"] = b"%d" % token, node_id.encode(), b"%d" % incarnation
-        fields[b"cl"] = b"%d" % (_int(fields.get(b"cl")) + 1)
-        return _task(task_id, TaskState.CLAIMED, fields, lease_until_ms=lease_until_ms)
+        task, _ = _read(task_id, values)
     except (KeyError, ValueError, TypeError, msgspec.DecodeError) as exc:
         raise CorruptDataError(f"task {task_id} cannot be read from its hash: {exc!r}") from exc
+    task["state"], task["token"], task["claims"] = TaskState.CLAIMED, token, task["claims"] + 1
+    task["node_id"], task["incarnation"], task["lease_until_ms"] = node_id, incarnation, lease_until_ms
+    return made_of(task)
 
 
-def _fields(values: Values) -> dict[bytes, bytes]:
-    return dict(zip(values[::2], values[1::2], strict=True))
+def handed_over(parcel: bytes, claimer: Claimer) -> Task:
+    """Return the task that a submit handed over with a claimer's bell.
+
+    A parcel is id, token, lease end, queue and turn, each before a space, then the other fields, each after its length.
+
+    Raises:
+        CorruptDataError: it is not what the script wrote.
+    """
+    try:
+        task_id, token, lease_until, queue, turn, rest = parcel.split(b" ", 5)
+        values = [b"s", b"ready", b"q", queue, b"v", turn]
+        while rest:
+            length, _, rest = rest.partition(b":")
+            values.append(rest[: int(length)])
+            rest = rest[int(length) :]
+        return claimed_task(
+            task_id.decode(),
+            values,
+            token=int(token),
+            node_id=claimer.node_id,
+            incarnation=claimer.incarnation,
+            lease_until_ms=int(lease_until),
+        )
+    except ValueError as exc:
+        raise CorruptDataError(f"a task handed over to {claimer.node_id} cannot be read: {exc!r}") from exc
 
 
-def _pieces(payload: bytes) -> list[str | bytes]:
-    """Return a payload as fields and values."""
-    if not PIECE < len(payload) <= SPLIT_UNTIL:
-        return ["pl", payload]
-    fields: list[str | bytes] = ["pl", payload[:PIECE]]
-    for number, at in enumerate(range(PIECE, len(payload), PIECE), start=1):
-        fields += (f"pl{number}", payload[at : at + PIECE])
+def _pieces(name: str, data: bytes) -> list[str | bytes | int]:
+    """Return a long value as fields and values."""
+    if not PIECE < len(data) <= SPLIT_UNTIL:
+        return [name, data]
+    fields: list[str | bytes | int] = [name, data[:PIECE]]
+    for number, at in enumerate(range(PIECE, len(data), PIECE), start=1):
+        fields += (f"{name}{number}", data[at : at + PIECE])
     return fields
 
 
-def _payload(fields: dict[bytes, bytes]) -> bytes:
-    payload = fields.get(b"pl", b"")
-    if b"pl1" not in fields:
-        return payload
-    further = sum(name.startswith(b"pl") for name in fields)
-    return payload + b"".join(fields[b"pl%d" % number] for number in range(1, further))
+def _joined(fields: dict[bytes, bytes], first: bytes, second: bytes) -> bytes | None:
+    """Return a long value from its pieces, given the names of the first two."""
+    data = fields.get(first)
+    if data is None or second not in fields:
+        return data
+    pieces = [data, fields[second]]
+    while piece := fields.get(b"%s%d" % (first, len(pieces))):
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
-def _task(task_id: str, state: TaskState, fields: dict[bytes, bytes], *, lease_until_ms: int) -> Task:
-    get = fields.get
-    route, priority = _queue_parts(fields[b"q"])
-    task_type, created_by, preferred = _meta_parts(fields[b"m"])
-    created_ms = int(fields[b"c"])
-    due, watchers, errors, progress = get(b"d"), get(b"w"), get(b"e"), get(b"pr")
-    return Task(
-        id=task_id,
-        type=task_type,
-        route=route,
-        priority=priority,
-        state=state,
-        payload=_payload(fields),
-        policy=_policy_parts(get(b"pol") or _USUAL),
-        created_ms=created_ms,
-        vt=int(fields[b"v"]),
-        due_ms=int(due) if due else created_ms,
-        context=get(b"cx"),
-        preferred_types=preferred,
-        deadline_ms=_maybe(get(b"x")),
-        idempotency_key=_text(get(b"i")) or None,
-        created_by=created_by,
-        watchers=tuple(_text(watchers).split("\n")) if watchers else (),
-        token=_int(get(b"k")),
-        node_id=_text(get(b"n")) or None,
-        incarnation=_int(get(b"inc")),
-        lease_until_ms=lease_until_ms,
-        claims=_int(get(b"cl")),
-        starts=_int(get(b"st")),
-        failures=_int(get(b"f")),
-        crashes=_int(get(b"cr")),
-        generation=_int(get(b"g")),
-        cancel_requested=get(b"cq") == b"1",
-        reason=_text(get(b"re")),
-        errors=_errors(errors) if errors else (),
-        result=get(b"res"),
-        progress=float(progress) if progress else None,
-        note=_text(get(b"no")),
-        started_ms=_maybe(get(b"sa")),
-        finished_ms=_maybe(get(b"fi")),
-    )
-
-
-def _int(value: bytes | None) -> int:
-    return int(value) if value else 0
-
-
-def _maybe(value: bytes | None) -> int | None:
-    return int(value) if value else None
-
-
-def _text(value: bytes | None) -> str:
-    return value.decode() if value else ""
-
-
-def _held_until(state: TaskState, lease: bytes | None, shift: int) -> int:
-    return int(lease) + shift if lease and state in _HELD else 0
+def _read(task_id: str, values: Values) -> tuple[dict[str, Any], dict[bytes, bytes]]:
+    """Return the values of a task, not held as far as they say, and the fields that need more than a look."""
+    task, fields = dict(_BLANK), dict[bytes, bytes]()
+    for name, value in zip(values[::2], values[1::2], strict=True):
+        reading = _READINGS.get(name)
+        if reading is None:
+            fields[name] = value
+        elif value:
+            task[reading[0]] = reading[1](value)
+    task["id"], task["state"] = task_id, _STATES[fields[b"s"]]
+    task["route"], task["priority"], route_type, offset_ms = _queue_parts(fields[b"q"])
+    vt = task["vt"] = int((fields.get(b"se") or fields[b"v"]).partition(b"-")[0])
+    if not task["type"]:
+        task["type"] = route_type
+    if not task["created_ms"]:
+        task["created_ms"] = vt - offset_ms
+    if not task["due_ms"]:
+        task["due_ms"] = task["created_ms"]
+    task["payload"] = _joined(fields, b"pl", b"pl1") or b""
+    task["context"], task["result"] = fields.get(b"cx"), fields.get(b"res")
+    if b"why" in fields:
+        task["decision"] = _joined(fields, b"why", b"why1")
+    return task, fields
 
 
 @lru_cache(maxsize=4096)
-def _meta(task_type: str, created_by: str, preferred: tuple[str, ...]) -> bytes:
-    return _encode([task_type, created_by, list(preferred)])
+def _type_of(route: str) -> str:
+    return requirements_of(route)[0]
 
 
 @lru_cache(maxsize=4096)
-def _meta_parts(meta: bytes) -> tuple[str, str, tuple[str, ...]]:
-    task_type, created_by, preferred = _decode(meta)
-    return task_type, created_by, tuple(preferred)
+def _words(text: bytes) -> tuple[str, ...]:
+    return tuple(_decode(text))
 
 
 @lru_cache(maxsize=4096)
-def _queue_parts(queue: bytes) -> tuple[str, Priority]:
-    route, _, priority = queue.decode().rpartition(":")
-    return route, Priority(priority)
+def _queue_parts(queue: bytes) -> tuple[str, Priority, str, int]:
+    """Return route, priority, the type that the route begins with, and the offset of the priority."""
+    route, _, name = queue.decode().rpartition(":")
+    priority = Priority(name)
+    return route, priority, _type_of(route), OFFSETS_MS[priority]
 
 
 @lru_cache(maxsize=4096)
 def _policy(policy: TaskPolicy) -> str:
-    """Return a policy as numbers between commas; scripts read the first four."""
-    return ",".join(
-        map(
-            str,
-            (
-                policy.max_attempts, policy.max_crashes, policy.result_ttl_ms, policy.dead_ttl_ms, policy.backoff_ms,
-                policy.backoff_cap_ms, policy.timeout_ms, int(policy.jitter), policy.backoff_factor,
-            ),
-        )
+    """Return a policy as numbers between commas; scripts read the first four, and few policies have the last."""
+    numbers: tuple[float, ...] = (
+        policy.max_attempts, policy.max_crashes, policy.result_ttl_ms, policy.dead_ttl_ms, policy.backoff_ms,
+        policy.backoff_cap_ms, policy.timeout_ms, int(policy.jitter), policy.backoff_factor,
     )  # fmt: skip
+    if policy.progress_timeout_ms:
+        numbers = (*numbers, policy.progress_timeout_ms)
+    return ",".join(map(str, numbers))
 
 
 @lru_cache(maxsize=4096)
 def _policy_parts(text: bytes) -> TaskPolicy:
-    *whole, factor = text.decode().split(",")
-    attempts, crashes, result_ttl, dead_ttl, backoff, cap, timeout, jitter = map(int, whole)
+    numbers = text.decode().split(",")
+    attempts, crashes, result_ttl, dead_ttl, backoff, cap, timeout, jitter = map(int, numbers[:8])
     return TaskPolicy(
         max_attempts=attempts,
         max_crashes=crashes,
         backoff_ms=backoff,
-        backoff_factor=float(factor),
+        backoff_factor=float(numbers[8]),
         backoff_cap_ms=cap,
         jitter=bool(jitter),
         timeout_ms=timeout,
+        progress_timeout_ms=int(numbers[9]) if len(numbers) > 9 else 0,
         result_ttl_ms=result_ttl,
         dead_ttl_ms=dead_ttl,
     )
@@ -253,3 +276,51 @@ def _error(line: bytes) -> TaskError:
         at_ms=int(fields["at_ms"]),
         detail=fields["detail"],
     )
+
+
+def _is_true(text: bytes) -> bool:
+    return text == b"1"
+
+
+def _lines(text: bytes) -> tuple[str, ...]:
+    return tuple(text.decode().split("\n"))
+
+
+_READINGS: Mapping[bytes, tuple[str, Callable[[bytes], Any]]] = {
+    b"k": ("token", int),
+    b"x": ("deadline_ms", int),
+    b"c": ("created_ms", int),
+    b"d": ("due_ms", int),
+    b"ty": ("type", bytes.decode),
+    b"pol": ("policy", _policy_parts),
+    b"n": ("node_id", bytes.decode),
+    b"inc": ("incarnation", int),
+    b"cl": ("claims", int),
+    b"st": ("starts", int),
+    b"f": ("failures", int),
+    b"cr": ("crashes", int),
+    b"by": ("created_by", bytes.decode),
+    b"pt": ("preferred_types", _words),
+    b"pf": ("preferences", _words),
+    b"at": ("placed_on", bytes.decode),
+    b"pin": ("pinned", _is_true),
+    b"pr": ("progress", float),
+    b"no": ("note", bytes.decode),
+    b"sa": ("started_ms", int),
+    b"fi": ("finished_ms", int),
+    b"g": ("generation", int),
+    b"cq": ("cancel_requested", _is_true),
+    b"re": ("reason", bytes.decode),
+    b"e": ("errors", _errors),
+    b"w": ("watchers", _lines),
+    b"i": ("idempotency_key", bytes.decode),
+}
+"""What a field with a value says: which value of the task, and how it is read."""
+
+_BLANK: Mapping[str, Any] = vars(
+    Task(
+        id="", type="", route="", priority=Priority.NORMAL, state=TaskState.READY, payload=b"",
+        policy=_policy_parts(_USUAL), created_ms=0, vt=0, due_ms=0,
+    )
+)  # fmt: skip
+"""The values of a task whose hash says nothing."""

@@ -4,21 +4,27 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from time import monotonic
 
-from meshd.backends.redis import bells, task_scripts
-from meshd.backends.redis.connection import Connection
+from meshd.backends.redis import bells, task_audit, task_scripts
 from meshd.backends.redis.durability import DurabilityProbe
+from meshd.backends.redis.link import Link
+from meshd.tasks.audit import AuditPage
 from meshd.tasks.model import (
+    Claimed,
     Claimer,
+    Durability,
     Ending,
     Hold,
     NewTask,
     Outcome,
+    Pauses,
+    Priority,
     Receipt,
     SweepReport,
     Task,
     TaskFilter,
     TaskPage,
     TaskState,
+    Wake,
 )
 from meshd.tasks.store import MAX_BATCH, check_batch
 
@@ -30,50 +36,83 @@ TIDY_S = 30.0
 
 
 @lru_cache(maxsize=1024)
-def _profile(task_types: frozenset[str], capabilities: frozenset[str]) -> tuple[str, bytes]:
-    spec = bells.spec_of(Claimer(node_id="", incarnation=0, task_types=task_types, capabilities=capabilities))
-    return bells.profile_of(spec), spec
+def _asker(claimer: Claimer) -> tuple[task_scripts.Asker, bytes]:
+    """Return the claimer as scripts know it, and what its profile stands for."""
+    spec = bells.spec_of(claimer)
+    profile = bells.profile_of(spec)
+    return task_scripts.Asker(claimer=claimer, profile=profile, bell=bells.name_of(claimer, profile)), spec
 
 
 class RedisTaskStore:
     """The tasks of one mesh."""
 
-    def __init__(self, connection: Connection, *, durability: DurabilityProbe) -> None:
+    starts_ahead = True
+
+    def __init__(self, connection: Link, *, durability: DurabilityProbe) -> None:
         self._store = connection
         self._durability = durability
         self._timings = connection.options.tasks
+        self._read: dict[str, int] = {}
+        """By bell, the token of the task that was read from it and that the next claim takes away."""
         self._tidy_at = monotonic() + TIDY_S
 
-    async def submit(self, tasks: Sequence[NewTask]) -> Sequence[Receipt]:
+    def bell_of(self, claimer: Claimer) -> str:
+        """Return the name of the bell that rings for a claimer."""
+        return _asker(claimer)[0].bell
+
+    async def submit(self, tasks: Sequence[NewTask], *, durability: Durability | None = None) -> Sequence[Receipt]:
         check_batch(tasks)
         if not tasks:
             return []
-        level = await self._durability.level()
+        level = await self._durability.reach(durability)
         return await task_scripts.submit(self._store, tasks=tasks, durability=level)
 
-    async def claim(self, claimer: Claimer, *, limit: int, lease_ms: int) -> Sequence[Task]:
+    async def claim(self, claimer: Claimer, *, limit: int, lease_ms: int, alone: bool = False) -> Claimed:
         if limit < 1:
-            return []
-        profile, spec = _profile(claimer.task_types, claimer.capabilities)
-        bell = bells.name_of(claimer, profile)
+            return Claimed()
+        asker, spec = _asker(claimer)
         while True:
-            claimed = await task_scripts.claim(
+            grab = await task_scripts.claim(
                 self._store,
-                claimer=claimer,
-                profile=profile,
-                bell=bell,
+                asker=asker,
                 limit=min(limit, MAX_BATCH),
                 lease_ms=lease_ms,
                 patience_ms=2 * self._timings.poll_ms,
+                alone=alone,
+                read=self._read.get(asker.bell),
             )
-            if claimed is None:
-                await task_scripts.add_profile(self._store, profile=profile, spec=spec)
-            elif claimed.tasks or not claimed.more:
-                return claimed.tasks
+            if grab is None:
+                await task_scripts.add_profile(self._store, profile=asker.profile, spec=spec)
+                continue
+            self._read.pop(asker.bell, None)
+            if grab.claimed.tasks or not grab.more:
+                return grab.claimed
 
-    async def wait_for_work(self, claimer: Claimer, *, timeout_ms: int) -> bool:
-        profile, _ = _profile(claimer.task_types, claimer.capabilities)
-        return await bells.wait(self._store, bell=bells.name_of(claimer, profile), timeout_ms=timeout_ms)
+    async def ready_count(self) -> int:
+        """Return how many tasks are ready, at less cost than a claim that finds none."""
+        return int(await self._store.peek("HGET", self._store.keys.counts(), "ready") or 0)
+
+    async def pass_on(self) -> None:
+        """Ring another waiting claimer for what is ready: the one that was rung cannot come."""
+        await task_scripts.pass_on(self._store)
+
+    async def wait_for_work(self, claimer: Claimer, *, timeout_ms: int) -> Wake:
+        asker, _ = _asker(claimer)
+        wake = await bells.wait(self._store, bell=asker.bell, claimer=claimer, timeout_ms=timeout_ms)
+        for task in wake.tasks:
+            self._store.saw(self._store.keys.clock(self._store.keys.tasks), task.token)
+            if self._read.get(asker.bell) == task.token:
+                return Wake(rang=True)
+            self._read[asker.bell] = task.token
+        return wake
+
+    async def reconcile(self, claimer: Claimer, *, known: Sequence[Hold]) -> int:
+        asker, _ = _asker(claimer)
+        moved, cursor = await task_scripts.reconcile(self._store, asker=asker, known=known, cursor="0")
+        while cursor != "0":
+            more, cursor = await task_scripts.reconcile(self._store, asker=asker, known=known, cursor=cursor)
+            moved += more
+        return moved
 
     async def start(self, holds: Sequence[Hold]) -> Sequence[Outcome]:
         check_batch(holds)
@@ -95,6 +134,23 @@ class RedisTaskStore:
 
     async def redrive(self, task_id: str) -> Task:
         return await task_scripts.redrive(self._store, task_id=task_id)
+
+    async def reprioritize(self, task_id: str, priority: Priority) -> Task:
+        return await task_scripts.reprioritize(self._store, task_id=task_id, priority=priority)
+
+    async def purge(self, task_ids: Sequence[str]) -> Sequence[bool]:
+        check_batch(task_ids)
+        return await task_scripts.purge(self._store, task_ids=task_ids) if task_ids else []
+
+    async def pause(self, task_type: str | None = None) -> None:
+        await task_scripts.pause(self._store, task_type=task_type)
+
+    async def resume(self, task_type: str | None = None) -> None:
+        while await task_scripts.resume(self._store, task_type=task_type):
+            pass
+
+    async def paused(self) -> Pauses:
+        return await task_scripts.paused(self._store)
 
     async def get(self, task_ids: Sequence[str]) -> Sequence[Task | None]:
         found: list[Task | None] = []
@@ -138,6 +194,9 @@ class RedisTaskStore:
             await task_scripts.tidy(self._store)
         bounded = max(1, min(limit, MAX_BATCH))
         return await task_scripts.sweep(self._store, limit=bounded, interval_ms=self._timings.sweep_ms)
+
+    async def audit(self, *, repair: bool, cursor: str | None = None) -> AuditPage:
+        return await task_audit.audit(self._store, repair=repair, cursor=cursor)
 
     async def watch(self, task_ids: Sequence[str], *, topic: str) -> Sequence[Task | None]:
         found: list[Task | None] = []

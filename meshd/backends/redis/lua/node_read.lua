@@ -8,6 +8,7 @@
 -- Cost     O(nodes asked for)
 -- #include "clock"
 -- #include "constants"
+-- #include "tables"
 local answers = {now}
 for at = 2, #ARGV do
   local values = redis.call('HMGET', prefix .. 'node:' .. ARGV[at], unpack(NODE_FIELDS))

@@ -7,6 +7,7 @@
 -- Cost     O(log N)
 -- #include "clock"
 -- #include "constants"
+-- #include "tables"
 local answers = {}
 for _, state in ipairs({'scheduled', 'ready', 'claimed', 'running'}) do
   answers[#answers + 1] = state

@@ -9,92 +9,193 @@
 --
 -- Returns  one word per ending: 'ok' | 'already_done' | 'fenced' | 'expired' | 'wrong_state' | 'missing'
 -- Cost     O(endings · log N)
--- #include "tasks"
-local fields = {'s', 'k', 'se', 'x', 'q', 'pol', 'i', 'w', 'n'}
-local given_back = {ready = true, scheduled = true, dead = true}
-local holding = {claimed = true, running = true}
-
-local function completed(record, at)
-  if record.s == 'completed' then
-    return 'already_done'
-  elseif record.s ~= 'running' then
-    return 'wrong_state'
-  end
-  set(record, 'res', ARGV[at + 3])
-  end_task(record, 'completed')
-  log('completed', record)
-  return 'ok'
-end
-
-local function retry(record, wait)
-  if wait > 0 then
-    withdraw(record)
-    unhold(record)
-    schedule(record, now + wait)
-  else
-    give_back(record)
-  end
-end
-
-local function failed(record, at)
-  if given_back[record.s] then
-    return 'already_done'
-  elseif not holding[record.s] then
-    return 'wrong_state'
-  end
-  widen(record)
-  local kind, wait = ARGV[at + 3], tonumber(ARGV[at + 6])
-  add_error(record, kind, ARGV[at + 4], ARGV[at + 5])
-  set(record, 'f', number(record.f) + 1)
-  if record.cq == '1' then
-    end_task(record, 'cancelled')
-  elseif not wait or record.f >= tonumber(string.match(record.pol, '^%d+')) then
-    end_task(record, 'dead', kind)
-  else
-    retry(record, wait)
-  end
-  log('failed', record)
-  return 'ok'
-end
-
-local function released(record)
-  if given_back[record.s] then
-    return 'already_done'
-  elseif not holding[record.s] then
-    return 'wrong_state'
-  end
-  give_back(widen(record))
-  log('released', record)
-  return 'ok'
-end
-
-local function stopped(record)
-  if record.s == 'cancelled' then
-    return 'already_done'
-  elseif record.s ~= 'running' or widen(record).cq ~= '1' then
-    return 'wrong_state'
-  end
-  end_task(record, 'cancelled')
-  log('stopped', record)
-  return 'ok'
-end
-
-local steps = {completed = completed, failed = failed, released = released, stopped = stopped}
-local sizes = {completed = 4, failed = 7, released = 3, stopped = 3}
+-- #include "journal"
 local answers = {}
+
+-- Every ending but a plain completion. Built only when one comes; from then on it takes all that follow in the call.
+local function open_steps()
+-- #include "tasks"
+  local fields = {'s', 'k', 'se', 'x', 'q', 'pol', 'i', 'w', 'n'}
+  local given_back = {ready = true, scheduled = true, dead = true}
+  local holding = {claimed = true, running = true}
+
+  -- An end that overtakes its start charges it as well.
+  local function charge_start(record)
+    set(record, 'st', number(record.st) + 1)
+    set(record, 'sa', now)
+  end
+
+  local function completed(record, at)
+    if record.s == 'completed' then
+      return 'already_done'
+    elseif not holding[record.s] then
+      return 'wrong_state'
+    end
+    if record.s == 'claimed' then
+      charge_start(widen(record))
+    end
+    set(record, 'res', ARGV[at + 3])
+    end_task(record, 'completed')
+    log('completed', record)
+    return 'ok'
+  end
+
+  local function retry(record, wait)
+    if wait > 0 then
+      withdraw(record)
+      unhold(record)
+      schedule(record, now + wait)
+    else
+      give_back(record)
+    end
+  end
+
+  local function failed(record, at)
+    if given_back[record.s] then
+      return 'already_done'
+    elseif not holding[record.s] then
+      return 'wrong_state'
+    end
+    widen(record)
+    local kind, wait = ARGV[at + 3], tonumber(ARGV[at + 6])
+    add_error(record, kind, ARGV[at + 4], ARGV[at + 5])
+    set(record, 'f', number(record.f) + 1)
+    if record.cq == '1' then
+      end_task(record, 'cancelled')
+    elseif not wait or record.f >= tonumber(string.match(record.pol, '^%d+')) then
+      end_task(record, 'dead', kind)
+    else
+      retry(record, wait)
+    end
+    log('failed', record)
+    return 'ok'
+  end
+
+  local function released(record)
+    if given_back[record.s] then
+      return 'already_done'
+    elseif not holding[record.s] then
+      return 'wrong_state'
+    end
+    give_back(widen(record))
+    log('released', record)
+    return 'ok'
+  end
+
+  local function stopped(record)
+    if record.s == 'cancelled' then
+      return 'already_done'
+    elseif record.s ~= 'running' or widen(record).cq ~= '1' then
+      return 'wrong_state'
+    end
+    end_task(record, 'cancelled')
+    log('stopped', record)
+    return 'ok'
+  end
+
+  local steps = {completed = completed, failed = failed, released = released, stopped = stopped}
+
+  local function step(at)
+    local record = load(ARGV[at + 1], fields)
+    if not record then
+      return 'missing'
+    elseif token_of(record) ~= ARGV[at + 2] then
+      return record.s == 'expired' and 'expired' or 'fenced'
+    end
+    return steps[ARGV[at]](record, at)
+  end
+  return step, flush
+end
+
+local channel = string.match(prefix, '^(mesh:{.*):[^:]*}:$') .. '}:hint:'
+local lines, done, ended, undeadlined = {}, {}, {}, {}
+local acked, unheld, told = {}, {}, {}
+local usual_kept = tonumber(string.match(USUAL_POLICY, '^%d+,%d+,(%d+)'))
+
+local function add(map, name, item)
+  local list = map[name]
+  if list then
+    list[#list + 1] = item
+  else
+    map[name] = {item}
+  end
+end
+
+-- Complete a running task, which nearly every ending does; nil if it is anything else.
+local function complete(id, token, result)
+  local key = prefix .. 't:' .. id
+  local found = redis.call('HMGET', key, 's', 'k', 'se', 'q', 'n', 'x', 'w', 'pol', 'i')
+  local entry, deadline, watchers, policy, idempotency = found[3], found[6], found[7], found[8], found[9]
+  if found[1] ~= 'running' or found[2] ~= token then
+    return nil
+  end
+  local kept = policy and tonumber(string.match(policy, '^%d+,%d+,(%d+)')) or usual_kept
+  redis.call('HSET', key, 's', 'completed', 'fi', now, 'res', result)
+  redis.call('PEXPIRE', key, kept + SLACK_MS)
+  lines[#lines + 1] = 'd' .. id .. '\t' .. token
+  done[#done + 1] = id
+  ended[#ended + 1] = now + kept
+  ended[#ended + 1] = id
+  add(unheld, found[5], id)
+  if entry and entry ~= '' then
+    add(acked, found[4], entry)
+  end
+  if deadline and deadline ~= '' then
+    undeadlined[#undeadlined + 1] = id
+  end
+  if idempotency then
+    redis.call('PEXPIRE', prefix .. 'idem:' .. idempotency, kept + SLACK_MS)
+  end
+  if watchers then
+    for topic in string.gmatch(watchers, '[^\n]+') do
+      local is_short = #result <= TOLD_RESULT and not string.find(result, '^%c')
+      add(told, topic, {task = id, state = 'completed', result = is_short and result or nil})
+    end
+  end
+  return 'ok'
+end
+
+-- Take what completed out of the indexes, all of it with one command for each.
+local function settle()
+  redis.call('ZREM', prefix .. 'lease', unpack(done))
+  redis.call('ZADD', prefix .. 'ended:completed', unpack(ended))
+  for node, ids in pairs(unheld) do
+    redis.call('SREM', prefix .. 'held:' .. node, unpack(ids))
+  end
+  for queue, entries in pairs(acked) do
+    redis.call('XACK', prefix .. 'q:' .. queue, GROUP, unpack(entries))
+    redis.call('XDEL', prefix .. 'q:' .. queue, unpack(entries))
+  end
+  if #undeadlined > 0 then
+    redis.call('ZREM', prefix .. 'dl', unpack(undeadlined))
+  end
+  redis.call('HINCRBY', prefix .. 'counts', 'running', -#done)
+  for topic, hints in pairs(told) do
+    redis.call('PUBLISH', channel .. topic, cjson.encode(hints))
+  end
+  journal(lines)
+  save_clock()
+end
+
+local sizes = {completed = 4, failed = 7, released = 3, stopped = 3}
+local step, flush_steps
 local at = 2
 while at <= #ARGV do
-  local record = load(ARGV[at + 1], fields)
-  local answer
-  if not record then
-    answer = 'missing'
-  elseif token_of(record) ~= ARGV[at + 2] then
-    answer = record.s == 'expired' and 'expired' or 'fenced'
-  else
-    answer = steps[ARGV[at]](record, at)
+  local kind = ARGV[at]
+  local answer = not step and kind == 'completed' and complete(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+  if not answer then
+    if not step then
+      step, flush_steps = open_steps()
+    end
+    answer = step(at)
   end
   answers[#answers + 1] = answer
-  at = at + sizes[ARGV[at]]
+  at = at + sizes[kind]
 end
-flush()
+if #done > 0 then
+  settle()
+end
+if flush_steps then
+  flush_steps()
+end
 return answers

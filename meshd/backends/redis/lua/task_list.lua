@@ -15,14 +15,28 @@
 -- #include "clock"
 local limit, most_ids, task_type, node, states = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
 local from = ARGV[2] == '' and '+' or ('(' .. ARGV[2])
-local ids = redis.call('ZREVRANGEBYLEX', prefix .. 'ids', from, '-', 'LIMIT', 0, most_ids)
+local ids = {}
+for _, chunk in ipairs(redis.call('ZREVRANGEBYLEX', prefix .. 'ids', from, '-', 'LIMIT', 0, most_ids)) do
+  if #ids >= most_ids then
+    break
+  end
+  local wanted = most_ids - #ids
+  for _, id in ipairs(redis.call('ZREVRANGEBYLEX', prefix .. 'ids:' .. chunk, from, '-', 'LIMIT', 0, wanted)) do
+    ids[#ids + 1] = id
+  end
+end
 local answers = {'ok', clock.shift, ''}
 local found, bytes = 0, 0
+
+-- The type is the first word of the route, and the route is the queue without its priority.
+local function type_in(queue)
+  return string.match(string.match(queue, '^(.*):[^:]*$'), '^[^+]+')
+end
 
 local function matches(values)
   return (states == '' or string.find(states, ',' .. values[1] .. ',', 1, true))
     and (node == '' or values[2] == node)
-    and (task_type == '' or cjson.decode(values[3])[1] == task_type)
+    and (task_type == '' or values[4] == task_type or (not values[4] and type_in(values[3]) == task_type))
 end
 
 local function add(id)
@@ -36,7 +50,7 @@ local function add(id)
 end
 
 for at, id in ipairs(ids) do
-  local values = redis.call('HMGET', prefix .. 't:' .. id, 's', 'n', 'm')
+  local values = redis.call('HMGET', prefix .. 't:' .. id, 's', 'n', 'q', 'ty')
   if values[1] and matches(values) then
     add(id)
   end

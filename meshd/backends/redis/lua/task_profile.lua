@@ -3,7 +3,7 @@
 -- KEYS[1]  hash  mesh:{ns:p0}:clock     time, tokens and event numbers; the keys of the tasks have the same prefix
 -- ARGV[1]  now, ms ('' = server clock)
 -- ARGV[2]  name of the profile
--- ARGV[3]  JSON array: array of task types, array of capabilities
+-- ARGV[3]  JSON array: array of task types, array of terms offered
 --
 -- Returns  {'ok'}
 -- Cost     O(routes)

@@ -13,14 +13,20 @@ if not record then
 elseif record.s ~= 'dead' and record.s ~= 'cancelled' and record.s ~= 'expired' then
   return {'wrong_state', record.s}
 end
+local created = redis.call('HGET', task_key(record.id), 'c')
+local offset = OFFSETS[string.match(record.q, '[^:]*$')]
+if not created then
+  set(record, 'c', parts_of(record.se ~= '' and record.se or record.v) - offset)
+end
 withdraw(record)
+unplace(record)
 raise_token(record)
 set(record, 'g', number(record.g) + 1)
-for _, field in ipairs({'n', 'x', 'cl', 'st', 'f', 'cr', 'cq', 're', 'fi', 'pr', 'no'}) do
+for _, field in ipairs({'se', 'n', 'x', 'cl', 'st', 'f', 'cr', 'cq', 're', 'fi', 'pr', 'no'}) do
   set(record, field, '')
 end
 set(record, 'd', now)
-queue_at_end(record, now + OFFSETS[string.match(record.q, '[^:]*$')])
+queue_at_end(record, now + offset)
 revived[1] = record
 log('redriven', record)
 flush()

@@ -7,30 +7,32 @@
 --
 -- Returns  one word per hold: 'ok' | 'cancel_requested' | 'fenced' | 'wrong_state' | 'missing'
 -- Cost     O(holds · log N)
--- #include "tasks"
-local fields = {'s', 'k', 'le', 'cq'}
+-- #include "clock"
 local until_ms = now + tonumber(ARGV[2]) - clock.shift
-
-local function renew(id, token)
-  local record = load(id, fields)
-  if not record then
-    return 'missing'
-  elseif token_of(record) ~= token then
-    return 'fenced'
-  elseif record.s ~= 'claimed' and record.s ~= 'running' then
-    return 'wrong_state'
-  end
-  if until_ms > number(record.le) then
-    set(record, 'le', until_ms)
-    leases[#leases + 1] = until_ms
-    leases[#leases + 1] = id
-  end
-  return record.cq == '1' and 'cancel_requested' or 'ok'
-end
-
-local answers = {}
+local answers, leases = {}, {}
 for at = 3, #ARGV, 2 do
-  answers[#answers + 1] = renew(ARGV[at], ARGV[at + 1])
+  local id, answer = ARGV[at], 'ok'
+  local key = prefix .. 't:' .. id
+  local found = redis.call('HMGET', key, 's', 'k', 'le', 'cq')
+  local state = found[1]
+  if not state then
+    answer = 'missing'
+  elseif (found[2] or '0') ~= ARGV[at + 1] then
+    answer = 'fenced'
+  elseif state ~= 'claimed' and state ~= 'running' then
+    answer = 'wrong_state'
+  else
+    answer = found[4] == '1' and 'cancel_requested' or 'ok'
+    if until_ms > (tonumber(found[3] or 0) or 0) then
+      redis.call('HSET', key, 'le', until_ms)
+      leases[#leases + 1] = until_ms
+      leases[#leases + 1] = id
+    end
+  end
+  answers[#answers + 1] = answer
 end
-flush()
+if #leases > 0 then
+  redis.call('ZADD', prefix .. 'lease', unpack(leases))
+  redis.call('HSET', clock_key, 'now', now)
+end
 return answers

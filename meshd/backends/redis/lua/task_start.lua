@@ -6,35 +6,45 @@
 --
 -- Returns  one word per hold: 'ok' | 'fenced' | 'expired' | 'wrong_state' | 'missing'
 -- Cost     O(holds · log N)
+-- #include "journal"
+local answers, lines, overdue = {}, {}, {}
+
+-- Built only when it is needed: expiring takes everything that an end takes.
+local function expire_overdue()
 -- #include "tasks"
-local fields = {'s', 'k', 'x', 'st'}
-
-local function start(id, token)
-  local record = load(id, fields)
-  if not record then
-    return 'missing'
-  elseif token_of(record) ~= token then
-    return record.s == 'expired' and 'expired' or 'fenced'
-  elseif record.s ~= 'claimed' and record.s ~= 'running' then
-    return 'wrong_state'
-  elseif is_overdue(record) then
-    expire(widen(record))
-    return 'expired'
-  elseif record.s == 'running' then
-    return 'ok'
+  for _, id in ipairs(overdue) do
+    expire(load(id, GUARD_FIELDS))
   end
-  set(record, 's', 'running')
-  set(record, 'st', number(record.st) + 1)
-  set(record, 'sa', now)
-  count('claimed', -1)
-  count('running', 1)
-  log('started', record)
-  return 'ok'
+  flush()
 end
 
-local answers = {}
 for at = 2, #ARGV, 2 do
-  answers[#answers + 1] = start(ARGV[at], ARGV[at + 1])
+  local id, token, answer = ARGV[at], ARGV[at + 1], 'ok'
+  local key = prefix .. 't:' .. id
+  local found = redis.call('HMGET', key, 's', 'k', 'x', 'st')
+  local state, deadline = found[1], found[3]
+  if not state then
+    answer = 'missing'
+  elseif (found[2] or '0') ~= token then
+    answer = state == 'expired' and 'expired' or 'fenced'
+  elseif state ~= 'claimed' and state ~= 'running' then
+    answer = 'wrong_state'
+  elseif deadline and deadline ~= '' and tonumber(deadline) <= now then
+    answer = 'expired'
+    overdue[#overdue + 1] = id
+  elseif state == 'claimed' then
+    redis.call('HSET', key, 's', 'running', 'st', (tonumber(found[4] or 0) or 0) + 1, 'sa', now)
+    lines[#lines + 1] = 'r' .. id .. '\t' .. token
+  end
+  answers[#answers + 1] = answer
 end
-flush()
+if #lines > 0 then
+  redis.call('HINCRBY', prefix .. 'counts', 'claimed', -#lines)
+  redis.call('HINCRBY', prefix .. 'counts', 'running', #lines)
+  journal(lines)
+  save_clock()
+end
+if #overdue > 0 then
+  expire_overdue()
+end
 return answers

@@ -3,114 +3,337 @@
 -- KEYS[1]  hash  mesh:{ns:p0}:clock     time, tokens and event numbers; the keys of the tasks have the same prefix
 -- ARGV[1]  now, ms ('' = server clock)
 -- ARGV[2]  most routes the partition may know
--- ARGV[3…] per task: id, queue, offset ms, delay ms, life ms ('' = no deadline), idempotency key ('' = none),
+-- ARGV[3]  most tasks that may wait ('' = any number)
+-- ARGV[4]  '1': tasks without delay, deadline, idempotency key and placement, each with an id of its own
+-- ARGV[5…]  per task: id, queue, offset ms, delay ms, life ms ('' = no deadline), idempotency key ('' = none),
 --          count of further fields and values, then these
 --
--- Returns  {'ok', id, 'created' | 'known', state, …} | {'routes_full', route}
+-- Returns  {'ok', id, 'created' | 'known', state, …} | {'routes_full', route} | {'queue_full', tasks waiting, tasks new}
 -- Cost     O(tasks · log N), and O(profiles) for each new route
--- #include "tasks"
-local limit = tonumber(ARGV[2])
-local answers = {'ok'}
-local keyed = {}
-local routes, route_total = {}, redis.call('ZCARD', prefix .. 'routes')
+-- #include "journal"
+local queue_size = tonumber(ARGV[3])
 
-local function state_of(id)
-  local record = records[id]
-  if record then
-    return record.s
+local function has_room(news)
+  if not queue_size then
+    return true
   end
-  return redis.call('HGET', task_key(id), 's')
+  local waiting = 0
+  for _, kept in ipairs(redis.call('HMGET', prefix .. 'counts', 'scheduled', 'blocked', 'ready')) do
+    waiting = waiting + tonumber(kept or 0)
+  end
+  return waiting + news <= queue_size, waiting
 end
 
-local function known(id, idempotency)
-  local state = state_of(id)
-  if state then
-    return id, state
+local function ids_opened()
+-- #include "ids"
+  return add_ids
+end
+
+-- List an id where the newest go; otherwise find out where.
+local function list_id(id)
+  if clock.chunk and id > clock.chunk and clock.seq % IDS_PER_CHUNK ~= 0 then
+    redis.call('ZADD', prefix .. 'ids:' .. clock.chunk, 0, id)
+  else
+    ids_opened()({id})
   end
-  if idempotency == '' then
+end
+
+-- Claim the task for a claimer that waits, and send it along with the bell: no queue sees it.
+local function hand_over(id, key, queue, vt, claimer, wish)
+  local free, lease = string.match(wish or '', '^(%d+) (%d+)$')
+  if not free or free == '0' or PUBLISHES_RINGS then
+    return false
+  end
+  local node, incarnation, profile = string.match(claimer, '^(.*):(%d+):(%x+)$')
+  local bell, token, until_ms = prefix .. 'bell:' .. claimer, whole(next_token(0)), now + tonumber(lease)
+  clock.seq = clock.seq + 1
+  local turn = vt .. '-' .. whole(clock.seq)
+  redis.call('HSET', key, 's', 'claimed', 'q', queue, 'v', turn, 'k', token, 'n', node, 'inc', incarnation,
+    'le', until_ms - clock.shift, 'cl', 1, unpack(ARGV, 12))
+  local parcel = id .. ' ' .. token .. ' ' .. whole(until_ms) .. ' ' .. queue .. ' ' .. turn .. ' '
+  for at = 12, #ARGV do
+    parcel = parcel .. #ARGV[at] .. ':' .. ARGV[at]
+  end
+  redis.call('RPUSH', bell, parcel)
+  redis.call('PEXPIRE', bell, BELL_MS)
+  redis.call('ZREM', prefix .. 'idle:' .. profile, claimer)
+  redis.call('HDEL', prefix .. 'wait:' .. node, claimer)
+  redis.call('ZADD', prefix .. 'lease', until_ms - clock.shift, id)
+  redis.call('SADD', prefix .. 'held:' .. node, id)
+  redis.call('HINCRBY', prefix .. 'counts', 'claimed', 1)
+  list_id(id)
+  journal({'s' .. id, 'c' .. id .. '\t' .. token})
+  save_clock()
+  return true
+end
+
+-- The first claimer that waits for this queue, and what it wishes.
+local function first_waiting(queue)
+  for _, profile in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'idling', '(' .. now, '+inf', 'LIMIT', 0, 64)) do
+    if redis.call('ZSCORE', prefix .. 'prof:' .. profile, queue) then
+      local idle = prefix .. 'idle:' .. profile
+      local claimer = redis.call('ZRANGEBYSCORE', idle, '(' .. now, '+inf', 'LIMIT', 0, 1)[1]
+      if claimer then
+        return claimer, redis.call('HGET', prefix .. 'wait:' .. string.match(claimer, '^(.*):%d+:%x+$'), claimer)
+      end
+    end
+  end
+  return nil
+end
+
+-- The usual call: one plain task, for a claimer that waits or else for a queue that is there. It builds nothing more.
+-- Every so often, and whatever is unusual, goes the long way: that also notes that the route is in use.
+if ARGV[4] == '1' and #ARGV == 11 + tonumber(ARGV[11]) then
+  local id, queue, vt = ARGV[5], ARGV[6], whole(now + tonumber(ARGV[7]))
+  local key = prefix .. 't:' .. id
+  local seen = redis.call('EXISTS', key, key, prefix .. 'paused')
+  if seen < 2 and has_room(1) then
+    local claimer, wish = first_waiting(queue)
+    if claimer and seen == 0 and hand_over(id, key, queue, vt, claimer, wish) then
+      return {'ok', id, 'created', 'claimed'}
+    end
+    local turn = vt .. '-' .. whole(clock.seq + 1)
+    local is_usual = not claimer and (clock.seq + 1) % ROUTE_LOOKS ~= 0
+    local entry = is_usual and redis.pcall('XADD', prefix .. 'q:' .. queue, 'NOMKSTREAM', turn, 't', id)
+    if type(entry) == 'string' then
+      clock.seq = clock.seq + 1
+      redis.call('HSET', key, 's', 'ready', 'q', queue, 'se', entry, unpack(ARGV, 12))
+      redis.call('ZADD', prefix .. 'ready', 'LT', vt, queue)
+      list_id(id)
+      redis.call('HINCRBY', prefix .. 'counts', 'ready', 1)
+      journal({'s' .. id})
+      save_clock()
+      return {'ok', id, 'created', 'ready'}
+    end
+  end
+end
+
+local answers = {'ok'}
+-- #include "bells"
+
+-- Whatever a task may ask for. Built only when one does.
+local function create_any()
+-- #include "tasks"
+  local limit = tonumber(ARGV[2])
+  local keyed = {}
+  local routes, route_total = {}, redis.call('ZCARD', prefix .. 'routes')
+
+  local function state_of(id)
+    local record = records[id]
+    if record then
+      return record.s
+    end
+    return redis.call('HGET', task_key(id), 's')
+  end
+
+  local function known(id, idempotency)
+    local state = state_of(id)
+    if state then
+      return id, state
+    end
+    if idempotency == '' then
+      return nil
+    end
+    local owner = keyed[idempotency] or redis.call('GET', prefix .. 'idem:' .. idempotency)
+    state = owner and state_of(owner)
+    if state then
+      return owner, state
+    end
     return nil
   end
-  local owner = keyed[idempotency] or redis.call('GET', prefix .. 'idem:' .. idempotency)
-  state = owner and state_of(owner)
-  if state then
-    return owner, state
-  end
-  return nil
-end
 
-local function admit(queue)
-  local route = route_of(queue)
-  if routes[route] == nil then
-    routes[route] = true
-    if not redis.call('ZSCORE', prefix .. 'routes', route) then
-      route_total = route_total + 1
+  local function admit(queue)
+    local route = route_of(queue)
+    if routes[route] == nil then
+      routes[route] = true
+      if not redis.call('ZSCORE', prefix .. 'routes', route) then
+        route_total = route_total + 1
+      end
+    end
+    return route_total <= limit, route
+  end
+
+  local function create(at, id, idempotency)
+    local record = new_record(id)
+    record.q, record.se, record.k, record.i, record.w = ARGV[at + 1], '', '', idempotency, ''
+    record.at, record.pin, record.hb, record.cr = '', '', '', ''
+    records[id] = record
+    local delay = tonumber(ARGV[at + 3])
+    set(record, 'q', record.q)
+    for field = at + 7, at + 6 + tonumber(ARGV[at + 6]), 2 do
+      set(record, ARGV[field], ARGV[field + 1])
+    end
+    if record.hb ~= '' then
+      set(record, 'hb', now + tonumber(record.hb))
+    end
+    if ARGV[at + 4] ~= '' then
+      set(record, 'x', now + tonumber(ARGV[at + 4]))
+      deadlines[#deadlines + 1] = record.x
+      deadlines[#deadlines + 1] = id
+    end
+    local vt = now + delay + tonumber(ARGV[at + 2])
+    if delay > 0 then
+      set(record, 'c', now)
+      set(record, 'v', turn_of(vt))
+      schedule(record, now + delay)
+    else
+      queue_at_end(record, vt)
+    end
+    if idempotency ~= '' then
+      set(record, 'i', idempotency)
+      keyed[idempotency] = id
+    end
+    log('submitted', record)
+    return record.s
+  end
+
+  local function submit(at)
+    local id, idempotency = ARGV[at], ARGV[at + 5]
+    local owner, state = known(id, idempotency)
+    local word = 'known'
+    if not owner then
+      local admitted, route = admit(ARGV[at + 1])
+      if not admitted then
+        return route
+      end
+      owner, state, word = id, create(at, id, idempotency), 'created'
+    end
+    local size = #answers
+    answers[size + 1], answers[size + 2], answers[size + 3] = owner, word, state
+    return nil
+  end
+
+  local at = 5
+  while at <= #ARGV do
+    local refused = submit(at)
+    if refused then
+      return {'routes_full', refused}
+    end
+    at = at + 7 + tonumber(ARGV[at + 6])
+  end
+  if #touched > 0 then
+    local fits, waiting = has_room(#touched)
+    if not fits then
+      return {'queue_full', waiting, #touched}
     end
   end
-  return route_total <= limit, route
+  local ids = {}
+  for _, record in ipairs(touched) do
+    ids[#ids + 1] = record.id
+  end
+  flush()
+  ids_opened()(ids)
+  for idempotency, id in pairs(keyed) do
+    redis.call('SET', prefix .. 'idem:' .. idempotency, id)
+  end
+  return answers
 end
 
-local function create(at, id, idempotency)
-  local record = new_record(id)
-  record.q, record.se, record.k, record.i, record.w = ARGV[at + 1], '', '', idempotency, ''
-  records[id] = record
-  local delay = tonumber(ARGV[at + 3])
-  set(record, 'q', record.q)
-  set(record, 'c', now)
-  for field = at + 7, at + 6 + tonumber(ARGV[at + 6]), 2 do
-    set(record, ARGV[field], ARGV[field + 1])
-  end
-  if ARGV[at + 4] ~= '' then
-    set(record, 'x', now + tonumber(ARGV[at + 4]))
-    deadlines[#deadlines + 1] = record.x
-    deadlines[#deadlines + 1] = id
-  end
-  local vt = now + delay + tonumber(ARGV[at + 2])
-  if delay > 0 then
-    set(record, 'v', vt)
-    schedule(record, now + delay)
-  else
-    queue_at_end(record, vt)
-  end
-  if idempotency ~= '' then
-    set(record, 'i', idempotency)
-    keyed[idempotency] = id
-  end
-  log('submitted', record)
-  return record.s
-end
-
-local function submit(at)
-  local id, idempotency = ARGV[at], ARGV[at + 5]
-  local owner, state = known(id, idempotency)
-  local word = 'known'
-  if not owner then
-    local admitted, route = admit(ARGV[at + 1])
-    if not admitted then
-      return route
+-- What each queue is about to get; nil if a route is new, or any task is known already or has no room.
+local function plan_plain()
+  local keys, queues = {}, {}
+  local at = 5
+  while at <= #ARGV do
+    local queue = ARGV[at + 1]
+    local news = queues[queue]
+    if not news then
+      local used = redis.call('ZSCORE', prefix .. 'routes', string.match(queue, '^(.*):[^:]*$'))
+      if not used or now - tonumber(used) > ROUTE_REFRESH_MS then
+        return nil
+      end
+      news = {vt = whole(now + tonumber(ARGV[at + 2])), size = 0}
+      queues[queue] = news
     end
-    owner, state, word = id, create(at, id, idempotency), 'created'
+    news.size = news.size + 1
+    keys[#keys + 1] = prefix .. 't:' .. ARGV[at]
+    at = at + 7 + tonumber(ARGV[at + 6])
   end
-  local size = #answers
-  answers[size + 1], answers[size + 2], answers[size + 3] = owner, word, state
-  return nil
+  if redis.call('EXISTS', unpack(keys)) > 0 or not has_room(#keys) then
+    return nil
+  end
+  return queues
 end
 
-local at = 3
-while at <= #ARGV do
-  local refused = submit(at)
-  if refused then
-    return {'routes_full', refused}
+local function turn_at(vt)
+  clock.seq = clock.seq + 1
+  return vt .. '-' .. whole(clock.seq)
+end
+
+-- The turn as the id of an entry at the end of the stream; should that be taken, the task goes to the front.
+local function append(queue, vt, id)
+  local stream, turn = prefix .. 'q:' .. queue, turn_at(vt)
+  local entry = redis.pcall('XADD', stream, 'NOMKSTREAM', turn, 't', id)
+  if not entry then
+    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+    entry = redis.call('XADD', stream, turn, 't', id)
+  elseif type(entry) == 'table' then
+    redis.call('ZADD', prefix .. 'front:' .. queue, vt, string.format('%012.0f', clock.seq) .. id)
+    return 'v', turn
   end
-  at = at + 7 + tonumber(ARGV[at + 6])
+  return 'se', entry
 end
-local ids = {}
-for _, record in ipairs(touched) do
-  ids[#ids + 1] = 0
-  ids[#ids + 1] = record.id
+
+-- Take up to `wanted` claimers off the waiting list, those waiting longest first.
+local function call_waiting(profiles, queue, wanted, called)
+  for _, profile in ipairs(profiles) do
+    if wanted > 0 and redis.call('ZSCORE', prefix .. 'prof:' .. profile, queue) then
+      local idle = prefix .. 'idle:' .. profile
+      local names = redis.call('ZRANGEBYSCORE', idle, '(' .. now, '+inf', 'LIMIT', 0, wanted + 1)
+      if #names <= wanted then
+        redis.call('ZREM', prefix .. 'idling', profile)
+      end
+      for at = 1, math.min(#names, wanted) do
+        redis.call('ZREM', idle, names[at])
+        redis.call('HDEL', prefix .. 'wait:' .. string.match(names[at], '^(.*):%d+:%x+$'), names[at])
+        called[#called + 1] = names[at]
+      end
+      wanted = wanted - #names
+    end
+  end
 end
-flush()
-variadic('ZADD', prefix .. 'ids', ids)
-for idempotency, id in pairs(keyed) do
-  redis.call('SET', prefix .. 'idem:' .. idempotency, id)
+
+local function enqueue_all(queues)
+  local ids, lines = {}, {}
+  local at = 5
+  while at <= #ARGV do
+    local id, queue, last = ARGV[at], ARGV[at + 1], at + 6 + tonumber(ARGV[at + 6])
+    local place, turn = append(queue, queues[queue].vt, id)
+    redis.call('HSET', prefix .. 't:' .. id, 's', 'ready', 'q', queue, place, turn, unpack(ARGV, at + 7, last))
+    ids[#ids + 1] = id
+    lines[#lines + 1] = 's' .. id
+    local size = #answers
+    answers[size + 1], answers[size + 2], answers[size + 3] = id, 'created', 'ready'
+    at = last + 1
+  end
+  for queue, news in pairs(queues) do
+    redis.call('ZADD', prefix .. 'ready', 'LT', news.vt, queue)
+  end
+  redis.call('HINCRBY', prefix .. 'counts', 'ready', #ids)
+  journal(lines)
+  save_clock()
+  ids_opened()(ids)
+  return answers
 end
-return answers
+
+local function create_plain(queues)
+  local profiles = redis.call('ZRANGEBYSCORE', prefix .. 'idling', '(' .. now, '+inf', 'LIMIT', 0, 64)
+  local called = {}
+  if profiles[1] then
+    for queue, news in pairs(queues) do
+      call_waiting(profiles, queue, news.size, called)
+    end
+  end
+  enqueue_all(queues)
+  for _, claimer in ipairs(called) do
+    ring_bell(claimer)
+  end
+  return answers
+end
+
+if ARGV[4] == '1' then
+  local queues = plan_plain()
+  if queues then
+    return create_plain(queues)
+  end
+end
+return create_any()

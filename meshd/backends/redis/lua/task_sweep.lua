@@ -1,13 +1,14 @@
--- task_sweep: do what time makes due: promote, reclaim lapsed holds, expire, forget.
+-- task_sweep: do what time makes due: promote, open, reclaim lapsed holds, expire, forget.
 --
 -- KEYS[1]  hash  mesh:{ns:p0}:clock     time, tokens and event numbers; the keys of the tasks have the same prefix
 -- ARGV[1]  now, ms ('' = server clock)
 -- ARGV[2]  most tasks of each kind
 -- ARGV[3]  sweep interval, ms
 --
--- Returns  {'ok', promoted, reclaimed, buried, expired, 'graced' | 'steady', 'more' | 'all'}
+-- Returns  {'ok', promoted, opened, reclaimed, buried, expired, 'graced' | 'steady', 'more' | 'all'}
 -- Cost     O(limit · log N)
 -- #include "tasks"
+-- #include "ids"
 local limit, interval = tonumber(ARGV[2]), tonumber(ARGV[3])
 local tick = tonumber(redis.call('HGET', clock_key, 'tick') or now)
 local gap = now - tick
@@ -16,6 +17,7 @@ if is_graced and redis.call('ZCARD', prefix .. 'lease') > 0 then
   clock.shift = clock.shift + gap
 end
 local has_more = false
+local stale_backs = {}
 
 local function due_in(index, till)
   local ids = redis.call('ZRANGEBYSCORE', prefix .. index, '-inf', till, 'LIMIT', 0, limit)
@@ -24,7 +26,7 @@ local function due_in(index, till)
 end
 
 local function promote(ids)
-  local promoted = 0
+  local promoted, opened = 0, 0
   for _, id in ipairs(ids) do
     local record = load(id, GUARD_FIELDS)
     if record and record.s == 'scheduled' then
@@ -32,11 +34,30 @@ local function promote(ids)
       queue_in_front(record)
       log('promoted', record)
       promoted = promoted + 1
+      if is_placed(record) and number(record.hb) <= now then
+        open_to_all(record)
+        opened = opened + 1
+      end
     else
       undue[#undue + 1] = id
     end
   end
-  return promoted
+  return promoted, opened
+end
+
+-- Hold-backs that are over: whoever serves the route may take the task from now on.
+local function open_held_back(ids)
+  local opened = 0
+  for _, id in ipairs(ids) do
+    local record = load(id, GUARD_FIELDS)
+    if record and record.s == 'ready' and is_placed(record) then
+      open_to_all(record)
+      opened = opened + 1
+    else
+      stale_backs[#stale_backs + 1] = id
+    end
+  end
+  return opened
 end
 
 local function take_lapsed(ids)
@@ -44,7 +65,7 @@ local function take_lapsed(ids)
   for _, id in ipairs(ids) do
     local record = load(id, GUARD_FIELDS)
     if record and (record.s == 'claimed' or record.s == 'running') then
-      reclaim(record)
+      reclaim(record, LAPSED)
       if record.s == 'dead' then
         buried = buried + 1
       else
@@ -90,17 +111,22 @@ local function plan_forgetting()
 end
 
 local forgetting = plan_forgetting()
-local due_ids, lapsed, overdue = due_in('sched', now), due_in('lease', now - clock.shift), due_in('dl', now)
-local promoted = promote(due_ids)
+local due_ids, held_back = due_in('sched', now), due_in('backs', now)
+local lapsed, overdue = due_in('lease', now - clock.shift), due_in('dl', now)
+local promoted, opened = promote(due_ids)
+opened = opened + open_held_back(held_back)
 local reclaimed, buried = take_lapsed(lapsed)
 local expired = expire_overdue(overdue)
 flush()
+variadic('ZREM', prefix .. 'backs', stale_backs)
 for _, step in ipairs(forgetting) do
   if #step.keys > 0 then
     redis.call('UNLINK', unpack(step.keys))
   end
   variadic('ZREM', step.index, step.ids)
-  variadic('ZREM', prefix .. 'ids', step.ids)
+  forget_ids(step.ids)
 end
 redis.call('HSET', clock_key, 'now', now, 'tick', now, 'shift', clock.shift)
-return {'ok', promoted, reclaimed, buried, expired, is_graced and 'graced' or 'steady', has_more and 'more' or 'all'}
+return {
+  'ok', promoted, opened, reclaimed, buried, expired, is_graced and 'graced' or 'steady', has_more and 'more' or 'all',
+}

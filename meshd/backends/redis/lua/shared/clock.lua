@@ -1,4 +1,5 @@
--- clock: one partition's time, fencing tokens and event numbers. KEYS[1] is its hash, ARGV[1] the test clock or ''.
+-- clock: one partition's time, fencing tokens and event numbers. KEYS[1] is its hash; ARGV[1] is the test clock or '',
+-- then '@' and the generation the caller knows (generation.py), or nothing.
 local clock_key = KEYS[1]
 local prefix = string.sub(clock_key, 1, -6)
 
@@ -8,8 +9,18 @@ local function whole(number)
 end
 
 -- Time never runs backwards: the largest time seen is kept, and a smaller one is replaced by it.
+-- Returns nil when the caller knows another generation than the store.
 local function read_clock(given)
-  local kept = redis.call('HMGET', clock_key, 'now', 'fence', 'shift', 'seq', 'events')
+  local kept = redis.call('HMGET', clock_key, 'now', 'fence', 'shift', 'seq', 'events', 'gen', 'chunk')
+  if given ~= kept[6] and given ~= '' then
+    local known
+    given, known = string.match(given, '^(%d*)(.*)$')
+    if known ~= '' and known ~= kept[6] then
+      return nil
+    end
+  else
+    given = ''
+  end
   local us
   if given == '' then
     local time = redis.call('TIME')
@@ -25,10 +36,14 @@ local function read_clock(given)
     shift = tonumber(kept[3] or 0),
     seq = tonumber(kept[4] or 0),
     events = tonumber(kept[5] or 0),
+    chunk = kept[7],
   }
 end
 
 local clock = read_clock(ARGV[1])
+if not clock then
+  return redis.error_reply('REWOUND this is not the generation the caller knows')
+end
 local now = clock.now
 
 -- The next fencing token: above every token before, also if the store lost its newest writes.

@@ -18,10 +18,11 @@ local function append_fresh(queue, list)
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
   end
   for _, record in ipairs(list) do
-    clock.seq = clock.seq + 1
-    local entry = redis.pcall('XADD', stream, whole(record.v) .. '-' .. whole(clock.seq), 't', record.id)
+    local entry = redis.pcall('XADD', stream, record.v, 't', record.id)
     if type(entry) == 'table' then
-      redis.call('ZADD', prefix .. 'front:' .. queue, record.v, record.id)
+      local member, vt = front_member(record)
+      redis.call('ZADD', prefix .. 'front:' .. queue, vt, member)
+      set(record, 'v', record.v)
       entry = ''
     end
     set(record, 'se', entry)
@@ -49,6 +50,29 @@ local function write_records()
   end
 end
 
+local function write_placings()
+  for id, placing in pairs(placings) do
+    local listed = prefix .. 'placed:' .. placing.node
+    redis.call(placing.stays and 'SADD' or 'SREM', listed, id)
+    if placing.opens then
+      redis.call('ZADD', prefix .. 'backs', placing.opens, id)
+    else
+      redis.call('ZREM', prefix .. 'backs', id)
+    end
+  end
+end
+
+-- A queue of a place that ran empty leaves that place's index at once: its only visitor may never come again.
+local function write_unfronted()
+  for name, ids in pairs(unfronted) do
+    redis.call('ZREM', prefix .. 'front:' .. name, unpack(ids))
+    local queue, place = string.match(name, '^([^@~]*)(.*)$')
+    if place ~= '' and redis.call('EXISTS', prefix .. 'front:' .. name) == 0 then
+      redis.call('ZREM', ready_key(place), queue)
+    end
+  end
+end
+
 -- Additions go before removals: within one call a task may enter an index and leave it again, never the reverse.
 local function write_indexes()
   variadic('ZADD', prefix .. 'lease', leases)
@@ -61,7 +85,7 @@ local function write_indexes()
   variadic('ZREM', prefix .. 'sched', undue)
   variadic('ZREM', prefix .. 'dl', undeadlined)
   each('SREM', 'held:', unheld)
-  each('ZREM', 'front:', unfronted)
+  write_unfronted()
   each('ZREM', 'ended:', unended)
   for queue, entries in pairs(acked) do
     redis.call('XACK', prefix .. 'q:' .. queue, GROUP, unpack(entries))
@@ -74,16 +98,6 @@ local function write_indexes()
   end
 end
 
-local function write_log()
-  if #lines == 0 then
-    return
-  end
-  clock.events = clock.events + #lines
-  local oldest = math.max(clock.events - LOG_CAPACITY, 0)
-  redis.call('XADD', prefix .. 'ev:tasks', 'MINID', '~', whole(oldest), whole(clock.events) .. '-0',
-    'at', now, 't', table.concat(lines, '\n'))
-end
-
 local function publish_ends()
   local channel = string.match(prefix, '^(mesh:{.*):[^:]*}:$') .. '}:hint:'
   for topic, hints in pairs(told) do
@@ -93,13 +107,15 @@ end
 
 local function flush()
   plan_wakes()
-  if #touched == 0 and #lines == 0 and #undue + #unleased + #undeadlined == 0 and not (next(acked) or next(unheld)) then
+  local is_indexed = next(acked) or next(unheld) or next(placings)
+  if #touched == 0 and #lines == 0 and #undue + #unleased + #undeadlined == 0 and not is_indexed then
     return
   end
   write_records()
-  write_indexes()
   write_wakes()
-  write_log()
+  write_indexes()
+  write_placings()
+  journal(lines)
   publish_ends()
   save_clock()
 end

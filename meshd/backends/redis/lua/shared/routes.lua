@@ -1,31 +1,24 @@
 -- routes: which profiles serve which queues, and whose bell rings for new ready tasks.
+-- #include "serves"
+-- #include "bells"
 local streams = {}
 local registrations = {}
 local retouched = {}
 local rings = {}
+local rung = {}
 local drained = {}
 
 local function route_of(queue)
   return string.match(queue, '^(.*):[^:]*$')
 end
 
--- The semantics of `routing.serves`: a handler for the type, and every capability held.
-local function serves(spec, route)
-  local has = {}
-  local first = true
-  for _, name in ipairs(spec[1]) do
-    has[name] = 'type'
-  end
-  for _, name in ipairs(spec[2]) do
-    has[name] = has[name] or 'capability'
-  end
-  for name in string.gmatch(route, '[^+]+') do
-    if has[name] == nil or (first and has[name] ~= 'type') then
-      return false
-    end
-    first = false
-  end
-  return true
+local function ready_key(place)
+  return prefix .. (place == '' and 'ready' or ('ready:' .. place))
+end
+
+-- Whether the route keeps this node out, by a term `!node`: the one requirement that profiles leave open.
+local function excludes(route, node)
+  return string.find(route, '+!', 1, true) ~= nil and string.find(route .. '+', '+!' .. node .. '+', 1, true) ~= nil
 end
 
 local function match_profiles(route)
@@ -66,6 +59,25 @@ local function serves_queue(profile, queue, route)
   return false
 end
 
+local function node_of(claimer)
+  return string.match(claimer, '^(.*):%d+:%x+$')
+end
+
+local function waiting_of(profile, waiting)
+  local names = waiting[profile]
+  if not names then
+    names = redis.call('ZRANGEBYSCORE', prefix .. 'idle:' .. profile, '(' .. now, '+inf', 'LIMIT', 0, MAX_BATCH)
+    names.is_all = #names < MAX_BATCH
+    waiting[profile] = names
+  end
+  return names
+end
+
+local function ring(profile, claimer)
+  rings[#rings + 1] = {profile = profile, claimer = claimer}
+  rung[claimer] = true
+end
+
 -- Choose waiting claimers for `wanted` new tasks of a queue, those waiting longest first, each at most once.
 local function plan_rings(queue, wanted, profiles, waiting)
   local route = route_of(queue)
@@ -74,16 +86,31 @@ local function plan_rings(queue, wanted, profiles, waiting)
       return
     end
     if serves_queue(profile, queue, route) then
-      local names = waiting[profile]
-      if not names then
-        names = redis.call('ZRANGEBYSCORE', prefix .. 'idle:' .. profile, '(' .. now, '+inf', 'LIMIT', 0, MAX_BATCH)
-        waiting[profile] = names
+      local names, at = waiting_of(profile, waiting), 1
+      while wanted > 0 and names[at] do
+        if rung[names[at]] then
+          table.remove(names, at)
+        elseif excludes(route, node_of(names[at])) then
+          at = at + 1
+        else
+          ring(profile, table.remove(names, at))
+          wanted = wanted - 1
+        end
       end
-      while wanted > 0 and #names > 0 do
-        rings[#rings + 1] = {profile = profile, claimer = table.remove(names, 1)}
-        wanted = wanted - 1
-      end
-      drained[profile] = #names == 0
+      drained[profile] = names.is_all and #names == 0
+    end
+  end
+end
+
+-- Ring the one node a task is meant for, if it waits.
+local function plan_ring_at(node, queue)
+  local route = route_of(queue)
+  for _, claimer in ipairs(redis.call('HKEYS', prefix .. 'wait:' .. node)) do
+    local profile = string.match(claimer, '%x+$')
+    local till = redis.call('ZSCORE', prefix .. 'idle:' .. profile, claimer)
+    if till and tonumber(till) > now and serves_queue(profile, queue, route) then
+      ring(profile, claimer)
+      return
     end
   end
 end
@@ -97,10 +124,30 @@ local function plan_wakes()
     streams[queue] = redis.call('EXISTS', prefix .. 'q:' .. queue) == 1
   end
   local profiles = redis.call('ZRANGEBYSCORE', prefix .. 'idling', '(' .. now, '+inf', 'LIMIT', 0, 64)
-  for queue, news in pairs(woken) do
-    plan_route(route_of(queue), seen)
-    if #profiles > 0 then
-      plan_rings(queue, news.size, profiles, waiting)
+  local others = {}
+  for _, news in pairs(woken) do
+    plan_route(route_of(news.queue), seen)
+    local node = string.match(news.place, '@(.*)$')
+    if #profiles > 0 and node then
+      plan_ring_at(node, news.queue)
+    elseif #profiles > 0 then
+      others[#others + 1] = news
+    end
+  end
+  for _, news in ipairs(others) do
+    plan_rings(news.queue, news.size, profiles, waiting)
+  end
+end
+
+local function write_rings()
+  for _, ring in ipairs(rings) do
+    redis.call('ZREM', prefix .. 'idle:' .. ring.profile, ring.claimer)
+    redis.call('HDEL', prefix .. 'wait:' .. node_of(ring.claimer), ring.claimer)
+    ring_bell(ring.claimer)
+  end
+  for profile, is_empty in pairs(drained) do
+    if is_empty then
+      redis.call('ZREM', prefix .. 'idling', profile)
     end
   end
 end
@@ -114,18 +161,8 @@ local function write_wakes()
   if #retouched > 0 then
     redis.call('ZADD', prefix .. 'routes', unpack(retouched))
   end
-  for queue, news in pairs(woken) do
-    redis.call('ZADD', prefix .. 'ready', 'LT', news.vt, queue)
+  for _, news in pairs(woken) do
+    redis.call('ZADD', ready_key(news.place), 'LT', news.vt, news.queue)
   end
-  for _, ring in ipairs(rings) do
-    local bell = prefix .. 'bell:' .. ring.claimer
-    redis.call('ZREM', prefix .. 'idle:' .. ring.profile, ring.claimer)
-    redis.call('RPUSH', bell, 1)
-    redis.call('PEXPIRE', bell, BELL_MS)
-  end
-  for profile, empty in pairs(drained) do
-    if empty then
-      redis.call('ZREM', prefix .. 'idling', profile)
-    end
-  end
+  write_rings()
 end

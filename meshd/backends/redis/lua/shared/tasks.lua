@@ -1,7 +1,6 @@
 -- tasks: records as they will be when the call ends, and every index change that follows from them.
 -- A script loads all records, applies its steps to them in order, and calls `flush` once: all reads come first.
--- #include "clock"
--- #include "constants"
+-- #include "log"
 local records = {}
 local touched = {}
 local lines = {}
@@ -10,7 +9,7 @@ local leases, unleased, held, unheld = {}, {}, {}, {}
 local fronts, unfronted, fresh, acked = {}, {}, {}, {}
 local due, undue, deadlines, undeadlined = {}, {}, {}, {}
 local ended, unended, retentions, revived = {}, {}, {}, {}
-local told, woken = {}, {}
+local told, woken, placings = {}, {}, {}
 
 local function task_key(id)
   return prefix .. 't:' .. id
@@ -87,12 +86,15 @@ local function token_of(record)
   return record.k == '' and '0' or record.k
 end
 
+-- The record's own next token; the fence that gives tokens out stays above it.
 local function raise_token(record)
-  set(record, 'k', whole(number(record.k) + 1))
+  local token = number(record.k) + 1
+  set(record, 'k', whole(token))
+  clock.fence = math.max(clock.fence, token)
 end
 
 local function log(verb, record)
-  lines[#lines + 1] = verb .. '\t' .. record.id .. '\t' .. record.s .. '\t' .. token_of(record)
+  lines[#lines + 1] = event_line(verb, record.id, record.s, record.k)
 end
 
 local function count(state, change)
@@ -103,6 +105,41 @@ local function is_overdue(record)
   return record.x ~= '' and tonumber(record.x) <= now
 end
 
+-- Where a ready task waits: '' for all, '@node' for one node, '~' for whoever works on nothing else, '~@node'.
+local function place_of(record)
+  local place = number(record.cr) > 0 and '~' or ''
+  return (record.at or '') == '' and place or (place .. '@' .. record.at)
+end
+
+local function is_placed(record)
+  return record.at ~= '' and record.pin ~= '1'
+end
+
+-- A task's turn is its virtual time and, among equals, its number in the order of submission: '<vt>-<number>'.
+local function turn_of(vt)
+  clock.seq = clock.seq + 1
+  return whole(vt) .. '-' .. whole(clock.seq)
+end
+
+local function parts_of(turn)
+  local vt, order = string.match(turn, '^(%d+)%-(%d+)$')
+  return tonumber(vt), tonumber(order)
+end
+
+-- Forget the stream entry, which is withdrawn: the turn that it told is kept in a field of its own.
+local function unstream(record)
+  if record.se ~= '' then
+    set(record, 'v', record.se)
+    set(record, 'se', '')
+  end
+end
+
+-- The front of a queue is sorted by virtual time, then by member, so a member begins with the number.
+local function front_member(record)
+  local vt, order = parts_of(record.v)
+  return string.format('%012.0f', order) .. record.id, vt
+end
+
 -- Take a record out of every index of the state it is in.
 local function withdraw(record)
   local state = record.s
@@ -110,61 +147,79 @@ local function withdraw(record)
     unleased[#unleased + 1] = record.id
     local list = bucket(unheld, record.n)
     list[#list + 1] = record.id
-  elseif state == 'scheduled' then
-    undue[#undue + 1] = record.id
-  elseif state == 'ready' and record.se == '' then
-    local list = bucket(unfronted, record.q)
-    list[#list + 1] = record.id
-  elseif state ~= 'ready' then
+  elseif TERMINAL[state] then
     local list = bucket(unended, state)
     list[#list + 1] = record.id
+    return
+  else
+    if state == 'scheduled' then
+      undue[#undue + 1] = record.id
+    elseif record.se == '' then
+      local list = bucket(unfronted, record.q .. place_of(record))
+      list[#list + 1] = front_member(record)
+    end
+    if is_placed(record) then
+      placings[record.id] = {node = record.at}
+    end
   end
-  if TERMINAL[state] == nil then
-    count(state, -1)
-  end
+  count(state, -1)
   if record.se ~= '' then
     local list = bucket(acked, record.q)
     list[#list + 1] = record.se
-    set(record, 'se', '')
   end
 end
 
-local function wake(queue, vt)
-  local news = woken[queue]
+local function wake(queue, place, vt)
+  local news = woken[queue .. place]
   if news then
     news.size = news.size + 1
     news.vt = math.min(news.vt, vt)
   else
-    woken[queue] = {size = 1, vt = vt}
+    woken[queue .. place] = {queue = queue, place = place, size = 1, vt = vt}
   end
 end
 
 -- Ready in its old place, which a stream cannot give: the front of its queue.
 local function queue_in_front(record)
+  unstream(record)
   set(record, 's', 'ready')
   count('ready', 1)
-  local list = bucket(fronts, record.q)
-  list[#list + 1] = record.v
-  list[#list + 1] = record.id
-  wake(record.q, number(record.v))
+  local place = place_of(record)
+  local member, vt = front_member(record)
+  local list = bucket(fronts, record.q .. place)
+  list[#list + 1] = vt
+  list[#list + 1] = member
+  if is_placed(record) then
+    placings[record.id] = {node = record.at, stays = true, opens = number(record.hb)}
+  end
+  wake(record.q, place, vt)
 end
 
 -- Ready for the first time in its generation: the end of its stream, whose ids are virtual times.
 local function queue_at_end(record, vt)
+  record.v = turn_of(vt)
+  if place_of(record) ~= '' then
+    set(record, 'v', record.v)
+    queue_in_front(record)
+    return
+  end
   set(record, 's', 'ready')
-  set(record, 'v', vt)
   count('ready', 1)
   local list = bucket(fresh, record.q)
   list[#list + 1] = record
-  wake(record.q, vt)
+  wake(record.q, '', vt)
 end
 
 local function schedule(record, due_ms)
+  unstream(record)
   set(record, 's', 'scheduled')
   set(record, 'd', due_ms)
   count('scheduled', 1)
   due[#due + 1] = due_ms
   due[#due + 1] = record.id
+  if is_placed(record) then
+    placings[record.id] = {node = record.at, stays = true}
+  end
 end
 
 local retention_of = {}
@@ -207,10 +262,17 @@ local function end_task(record, state, reason)
   end
 end
 
+local function unplace(record)
+  if is_placed(record) then
+    set(record, 'at', '')
+  end
+end
+
 local function unhold(record)
   for _, field in ipairs({'n', 'inc', 'le', 'pr', 'no'}) do
     set(record, field, '')
   end
+  unplace(record)
 end
 
 local function give_back(record)
@@ -241,10 +303,24 @@ local function expire(record)
   log('expired', record)
 end
 
-local function reclaim(record)
+-- Anybody may take it from now on.
+local function open_to_all(record)
+  if record.s == 'ready' then
+    withdraw(record)
+    unplace(record)
+    queue_in_front(record)
+  else
+    placings[record.id] = {node = record.at}
+    unplace(record)
+  end
+  log('opened', record)
+end
+
+local function reclaim(record, why)
   raise_token(record)
   if record.s == 'running' then
-    add_error(record, 'crashed', 'its node died or lost the lease while running it', '')
+    add_error(record, 'crashed', why, 'incarnation ' .. record.inc .. ', started at ' .. record.sa .. ', claimed '
+      .. record.cl .. ' times')
     set(record, 'cr', number(record.cr) + 1)
   end
   local _, max_crashes = string.match(record.pol, '^(%d+),(%d+)')
