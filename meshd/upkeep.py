@@ -18,9 +18,12 @@ class UpkeepReport:
     tasks: SweepReport
 
 
-async def keep_up(backend: Backend) -> UpkeepReport:
-    """Run one round. Idempotent, safe from any number of processes; a crash in between leaves only a longer wait."""
-    dead = await backend.nodes.sweep()
+async def keep_up(backend: Backend, *, judge_nodes: bool = True) -> UpkeepReport:
+    """Run one round. Idempotent, safe from any number of processes; a crash in between leaves only a longer wait.
+
+    Without `judge_nodes` it looks at the tasks alone.
+    """
+    dead = await backend.nodes.sweep() if judge_nodes else ()
     taken_back = 0
     for membership in dead:
         taken_back += await backend.tasks.reclaim(membership.node_id, up_to_incarnation=membership.incarnation)

@@ -67,9 +67,15 @@ class TaskContext:
         return self._stopping.is_set()
 
     def progress(self, fraction: float | None = None, note: str = "") -> None:
-        """Tell the mesh how far this attempt is (0 to 1). Never blocks; reports are merged, the last one counts."""
+        """Tell the mesh how far this attempt is (0 to 1). Never blocks; reports are merged, the last one counts.
+
+        Each call is a sign of progress: it restarts the task's progress timeout.
+        """
         self._reporters.progress(fraction, note)
 
     def heartbeat(self) -> None:
-        """Ask for this task's lease to be renewed now, and for a cancel to be noticed now. Never blocks."""
+        """Ask for this task's lease to be renewed now, and for a cancel to be noticed now. Never blocks.
+
+        Each call is a sign of progress: it restarts the task's progress timeout.
+        """
         self._reporters.heartbeat()

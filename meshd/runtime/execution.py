@@ -3,7 +3,6 @@
 import asyncio
 import ctypes
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +44,8 @@ class Tools:
     threads: ThreadPoolExecutor
     rng: Random
     max_result_bytes: int
+    clock: Callable[[], float]
+    """Monotonic seconds."""
 
 
 class Execution:
@@ -57,7 +58,7 @@ class Execution:
         handler: Handler,
         *,
         tools: Tools,
-        reporters: Callable[[Hold], Reporters],
+        reporters: Callable[["Execution"], Reporters],
         ended: Callable[["Execution", Ending | None], None],
     ) -> None:
         self.task = task
@@ -71,12 +72,13 @@ class Execution:
         self._cause: StopCause | None = None
         self._is_stopping = False
         self._is_called = False
-        self._is_overdue = False
+        self._overrun = ""
         self._is_given_up = False
         self._is_over = False
         self._started = 0.0
+        self._progress_at = 0.0
         self._runner: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._check_at = 0.0
         self._thread_id: int | None = None
         self._thread_lock = threading.Lock()
 
@@ -87,10 +89,14 @@ class Execution:
 
     def begin(self) -> None:
         """Start the handler. `ended` is called once with how the task ends, `None` when that is not ours to say."""
-        loop = asyncio.get_running_loop()
-        self._started = time.monotonic()
-        self._runner = loop.create_task(self._run(), name=f"meshd task {self.task.id}")
-        self._timer = loop.call_later(self.task.policy.timeout_ms / 1000, self._overdue)
+        self._started = self._progress_at = self._tools.clock()
+        self._runner = asyncio.get_running_loop().create_task(self._run())
+        policy = self.task.policy
+        self._check_at = self._started + (policy.progress_timeout_ms or policy.timeout_ms) / 1000
+
+    def progressed(self) -> None:
+        """The handler gave a sign of progress. May be called from any thread."""
+        self._progress_at = self._tools.clock()
 
     def stop(self, cause: StopCause) -> None:
         """Tell the handler to stop; the first cause counts, except that a lost task stays lost."""
@@ -107,24 +113,39 @@ class Execution:
         if not self._handler.is_async:
             self._interrupt_thread()
 
-    def _overdue(self) -> None:
-        self._is_overdue = True
-        self._interrupt()
-        self._timer = asyncio.get_running_loop().call_later(STOP_WAIT, self._give_up)
+    def check_time(self, now: float) -> None:
+        """Stop the handler if it ran out of time or makes no progress; give it up if it does not stop. Call often.
 
-    def _give_up(self) -> None:
-        self._is_given_up = True
-        self._end(None)
+        One timer for all executions of a node instead of one each: most end long before their time.
+        """
+        if now < self._check_at:
+            return
+        if self._overrun:
+            self._is_given_up = True
+            self._end(None)
+            return
+        policy = self.task.policy
+        end = self._started + policy.timeout_ms / 1000
+        quiet_end = self._progress_at + policy.progress_timeout_ms / 1000 if policy.progress_timeout_ms else end
+        if now >= end:
+            self._overdue(now, f"ran longer than its timeout of {policy.timeout_ms / 1000:g} s")
+        elif now >= quiet_end:
+            self._overdue(now, f"made no progress for {policy.progress_timeout_ms / 1000:g} s")
+        else:
+            self._check_at = min(end, quiet_end)
+
+    def _overdue(self, now: float, overrun: str) -> None:
+        self._overrun = overrun
+        self._check_at = now + STOP_WAIT
+        self._interrupt()
 
     def _end(self, ending: Ending | None) -> None:
         """Report the end, the first time; what an overdue handler says or does is its timeout all the same."""
         if self._is_over:
             return
         self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self.elapsed_ms = (time.monotonic() - self._started) * 1000
-        self._ended(self, self._timed_out() if self._is_overdue else ending)
+        self.elapsed_ms = (self._tools.clock() - self._started) * 1000
+        self._ended(self, self._timed_out() if self._overrun else ending)
 
     async def _run(self) -> None:
         self._end(await self._attempt())
@@ -153,7 +174,7 @@ class Execution:
         arguments = self._handler.parse(self.task.payload)
         if self._handler.context_parameter is not None and self._stopping is not None:
             arguments[self._handler.context_parameter] = TaskContext(
-                self.task, stopping=self._stopping, reporters=self._reporters(self.hold)
+                self.task, stopping=self._stopping, reporters=self._reporters(self)
             )
         return arguments
 
@@ -202,8 +223,7 @@ class Execution:
     def _timed_out(self) -> Failed:
         if self._cause is not None:
             return self._retried(TimeoutError())
-        seconds = self.task.policy.timeout_ms / 1000
-        error = TimeoutError(f"ran longer than its timeout of {seconds:g} s and was told to stop")
+        error = TimeoutError(f"{self._overrun} and was told to stop")
         return self._failed(FailureKind.TIMEOUT, error, retry_in_ms=self._backoff())
 
     def _retried(self, error: BaseException, *, delay_ms: int | None = None) -> Failed:

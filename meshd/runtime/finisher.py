@@ -12,16 +12,16 @@ from random import Random
 
 from meshd.errors import UnavailableError
 from meshd.runtime.outage import Outage
-from meshd.tasks.model import Ending, Hold, Outcome
+from meshd.tasks.model import Ending, Outcome
 from meshd.tasks.store import MAX_BATCH, TaskStore
 
 logger = logging.getLogger(__name__)
 
 
 class Finisher:
-    """Feed it endings; it calls `confirmed` for each once the store has answered."""
+    """Feed it endings; it calls `confirmed` for each with the store's answer."""
 
-    def __init__(self, tasks: TaskStore, *, confirmed: Callable[[Hold], None], rng: Random) -> None:
+    def __init__(self, tasks: TaskStore, *, confirmed: Callable[[Ending, Outcome], None], rng: Random) -> None:
         self._tasks = tasks
         self._confirmed = confirmed
         self._rng = rng
@@ -62,4 +62,4 @@ class Finisher:
         for ending, outcome in zip(batch, outcomes, strict=True):
             if outcome not in (Outcome.OK, Outcome.ALREADY_DONE):
                 logger.warning("the end of task %s did not count: %s", ending.hold.task_id, outcome)
-            self._confirmed(ending.hold)
+            self._confirmed(ending, outcome)

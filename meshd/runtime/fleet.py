@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from meshd.errors import ConfigurationError, InvalidArgumentError, UnknownSettingError
 from meshd.ids import check_name
+from meshd.tasks.routing import capability, labels_of
 
 
 def _name(value: str) -> str:
@@ -18,7 +19,25 @@ def _name(value: str) -> str:
         raise ValueError(str(exc)) from exc
 
 
+def _capability(value: str) -> str:
+    try:
+        capability(value)
+    except InvalidArgumentError as exc:
+        raise ValueError(str(exc)) from exc
+    return value
+
+
+def _label(value: str) -> str:
+    try:
+        labels_of([value])
+    except InvalidArgumentError as exc:
+        raise ValueError(str(exc)) from exc
+    return value
+
+
 Name = Annotated[str, AfterValidator(_name)]
+Capability = Annotated[str, AfterValidator(_capability)]
+Label = Annotated[str, AfterValidator(_label)]
 
 
 class NodeSpec(BaseModel):
@@ -28,7 +47,8 @@ class NodeSpec(BaseModel):
 
     name: Name
     type: Name | None = None
-    capabilities: list[Name] = Field(default_factory=list[str])
+    capabilities: list[Capability] = Field(default_factory=list[str])
+    labels: list[Label] = Field(default_factory=list[str])
     role: str = ""
     module: str = ""
     """Dotted name, or path of a `.py` file, relative to the folder of the file that names it."""

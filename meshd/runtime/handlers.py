@@ -45,6 +45,8 @@ class Handler:
         except ValidationError as exc:
             raise InvalidPayloadError(f"payload of {self.task_type!r} does not fit: {_explain(exc)}") from exc
         given, values = parsed.model_fields_set, parsed.__dict__
+        if len(given) == len(self.names) and not parsed.model_extra:
+            return dict(values)
         found = {name: values[name] for name in self.names if name in given}
         return found | parsed.model_extra if parsed.model_extra else found
 

@@ -5,26 +5,31 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from random import Random
 from typing import ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from meshd.backends import open_backend
 from meshd.backends.port import Backend, BackendOptions
+from meshd.errors import UnavailableError
 from meshd.ids import check_name, new_id
-from meshd.nodes.model import Agent, Membership, NodeProfile, NodeStatus, NodeType, Vitals
+from meshd.nodes.model import Agent, Level, Membership, NodeProfile, NodeStatus, NodeType, Vitals
+from meshd.runtime.arrival import once_reachable
 from meshd.runtime.execution import StopCause
 from meshd.runtime.handlers import HandlerTable
 from meshd.runtime.holds import Holds
+from meshd.runtime.outage import Outage
 from meshd.runtime.pulse import Pulse, PulseSettings
-from meshd.runtime.vitals import Tally, VitalSigns
+from meshd.runtime.vitals import Limits, Tally, VitalSigns
 from meshd.runtime.worker import Worker, WorkerSettings
 from meshd.settings import Settings
 from meshd.tasks.model import Claimer
+from meshd.tasks.routing import capability, check_label, claimer_of
 from meshd.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -43,7 +48,7 @@ PROTOCOLS = {
 class Node:
     """One member of a mesh.
 
-        node = Node("reader-1", capabilities=["text.analyze"])
+        node = Node("reader-1", capabilities=["text.analyze", "german=expert"], labels={"zone": "eu"})
 
         @node.task("text.analyze")
         async def analyze(text: str) -> dict[str, int]: ...
@@ -60,6 +65,7 @@ class Node:
         *,
         type: str = NodeType.GENERAL,
         capabilities: Iterable[str] = (),
+        labels: Mapping[str, str] | None = None,
         specializations: Iterable[str] = (),
         agents: Iterable[Agent] = (),
         role: str = "",
@@ -70,7 +76,9 @@ class Node:
         self.name = check_name("node", name or f"node-{new_id().lower()}")
         self.type = check_name("node type", type)
         self.concurrency = concurrency
-        self._capabilities = frozenset(check_name("capability", capability) for capability in capabilities)
+        self._levels: dict[str, Level] = {}
+        self._capabilities = self._checked(capabilities)
+        self._labels = dict(check_label(label, value) for label, value in (labels or {}).items())
         self._specializations = tuple(specializations)
         self._agents = {agent.id: agent for agent in agents}
         self._role = role
@@ -80,12 +88,14 @@ class Node:
         self._handlers = HandlerTable()
         self._holds = Holds()
         self._tally = Tally()
+        self._limits = Limits()
         self._protocol = ""
         self._membership = Membership(node_id=self.name, incarnation=0)
         self._claims_as: Claimer | None = None
         self._worker: Worker | None = None
         self._pulse: Pulse | None = None
         self._initializing = True
+        self._is_strained = False
         self._draining = False
         self._drain_requested = False
         self._failure: BaseException | None = None
@@ -112,6 +122,7 @@ class Node:
         name: str | None = None,
         type: str | None = None,
         capabilities: Iterable[str] = (),
+        labels: Mapping[str, str] | None = None,
         role: str | None = None,
         concurrency: int | None = None,
         port: int | None = None,
@@ -122,13 +133,20 @@ class Node:
         """Change what the constructor was given, before the node runs; `None` keeps it, lists are added to it."""
         self.name = check_name("node", name or self.name)
         self.type = check_name("node type", type or self.type)
-        self._capabilities |= {check_name("capability", capability) for capability in capabilities}
+        self._capabilities |= self._checked(capabilities)
+        self._labels |= dict(check_label(label, value) for label, value in (labels or {}).items())
         self._role = self._role if role is None else role
         self.concurrency = concurrency or self.concurrency
         self._port = self._port if port is None else port
         self._grace = self._grace if grace is None else grace
         self._host = host or self._host
         self._specializations = tuple(dict.fromkeys((*self._specializations, *specializations)))
+
+    def _checked(self, capabilities: Iterable[str]) -> frozenset[str]:
+        """Return the names among `capabilities`, and keep the levels."""
+        parts = [capability(text) for text in capabilities]
+        self._levels |= {name: level for name, level in parts if level is not None}
+        return frozenset(name for name, _ in parts)
 
     def add_agent(self, agent: Agent) -> None:
         """Register or update an agent on this node; lookups follow within one beat of a running node."""
@@ -165,6 +183,8 @@ class Node:
             task_types=self._handlers.task_types,
             capacity=self.concurrency,
             version=VERSION,
+            levels=self._levels,
+            labels=self._labels,
         )
 
     @property
@@ -190,6 +210,8 @@ class Node:
     async def run(self, url: str | None = None, *, mesh: str | None = None, settings: Settings | None = None) -> None:
         """Join, work until SIGTERM or SIGINT (a second one hurries) or `stop`, drain, leave.
 
+        A store that is away when the node starts is waited for, as long as `join_patience_seconds` says.
+
         Raises:
             FencedError: another process joined under this node's name.
             MeshError: the store cannot be used.
@@ -200,6 +222,9 @@ class Node:
         try:
             async with self.running(url, mesh=mesh, settings=settings):
                 await self._stop.wait()
+        except UnavailableError:
+            if not (self._initializing and self._stop.is_set()):
+                raise
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
@@ -218,9 +243,15 @@ class Node:
         options = settings.backend_options()
         if mesh is not None:
             options = replace(options, mesh=check_name("mesh", mesh))
-        self._protocol = PROTOCOLS.get(urlsplit(url).scheme, "")
+        self._protocol = PROTOCOLS.get(urlsplit(url).scheme.partition("+")[0], "")
         self._prepare(settings)
-        backend = await open_backend(url, options)
+        backend = await once_reachable(
+            partial(open_backend, url, options),
+            patience_s=settings.join_patience_seconds,
+            outage=Outage(logger, f"joining mesh {options.mesh}"),
+            stopped=self._stop.is_set,
+            rng=Random(),
+        )
         try:
             async with self._working(backend, url=url, options=options, settings=settings):
                 yield self
@@ -232,7 +263,9 @@ class Node:
     def _prepare(self, settings: Settings) -> None:
         self._draining = False
         self._initializing = True
+        self._is_strained = False
         self._failure = None
+        self._limits = Limits(memory_mb=settings.memory_limit_mb, cpu_percent=settings.cpu_limit_percent)
         self._stop.clear()
         self._stop_now.clear()
         if settings.auto_join_network and not self._agents:
@@ -249,14 +282,15 @@ class Node:
     async def _working(
         self, backend: Backend, *, url: str, options: BackendOptions, settings: Settings
     ) -> AsyncGenerator[None, None]:
-        signs = VitalSigns(self._tally)
+        signs = VitalSigns(self._tally, limits=self._limits)
         pulse = Pulse(
             PulseSettings(
                 url=url,
                 options=options,
                 profile=lambda: self.profile,
-                vitals=partial(self._vitals, signs),
+                vitals=partial(self._vitals, signs, asyncio.get_running_loop()),
                 holds=self._holds,
+                patience_s=settings.join_patience_seconds,
             ),
             self,
         )
@@ -310,18 +344,18 @@ class Node:
         with suppress(asyncio.CancelledError):
             await working
 
-    def _vitals(self, signs: VitalSigns) -> Vitals:
-        open_tasks = 0 if self._worker is None else self._worker.open_tasks
-        return signs.measure(status=self.status, open_tasks=open_tasks)
+    def _vitals(self, signs: VitalSigns, loop: asyncio.AbstractEventLoop) -> Vitals:
+        """Measure; called by the pulse on its own thread, so the worker is told on the node's `loop`."""
+        worker = self._worker
+        vitals = signs.measure(status=self.status, open_tasks=0 if worker is None else worker.open_tasks)
+        if worker is not None and signs.is_strained != self._is_strained:
+            self._is_strained = signs.is_strained
+            loop.call_soon_threadsafe(worker.strain, signs.is_strained)
+        return vitals
 
     def _claimer(self) -> Claimer:
         if self._claims_as is None:
-            self._claims_as = Claimer(
-                node_id=self.name,
-                incarnation=self._membership.incarnation,
-                task_types=self._handlers.task_types,
-                capabilities=self.profile.all_capabilities,
-            )
+            self._claims_as = claimer_of(self.profile, incarnation=self._membership.incarnation)
         return self._claims_as
 
     def joined(self, membership: Membership) -> None:

@@ -8,16 +8,18 @@ renews every lease the node holds, does its share of the upkeep, and leaves. Wha
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 from meshd.backends import Backend, BackendOptions, open_backend
 from meshd.errors import ConflictError, MeshError, NotFoundError, UnavailableError
+from meshd.events import Subscription
 from meshd.nodes.model import Beat, Membership, NodeProfile, Vitals, node_topic
+from meshd.runtime.arrival import once_reachable
 from meshd.runtime.holds import Holds
 from meshd.runtime.outage import Outage
 from meshd.tasks.model import Outcome
@@ -25,6 +27,12 @@ from meshd.tasks.store import MAX_BATCH
 from meshd.upkeep import keep_up
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+JUDGED_EVERY = 1.5
+"""Silent nodes are looked for this many times rarer than due tasks: an idle node should cost the store little."""
 
 
 class PulseListener(Protocol):
@@ -59,6 +67,8 @@ class PulseSettings:
     profile: Callable[[], NodeProfile]
     vitals: Callable[[], Vitals]
     holds: Holds
+    patience_s: float
+    """How long to wait for a store that is away when the node starts."""
 
 
 class Pulse:
@@ -143,9 +153,9 @@ class Pulse:
 
     async def _live(self) -> None:
         self._pulse_loop = asyncio.get_running_loop()
-        backend = await open_backend(self._settings.url, self._settings.options)
+        backend = await self._patiently(lambda: open_backend(self._settings.url, self._settings.options))
         try:
-            await self._join(backend)
+            await self._patiently(lambda: self._join(backend))
             async with asyncio.TaskGroup() as group:
                 listening = group.create_task(self._listen(backend))
                 await self._beat_until_stopped(backend)
@@ -154,18 +164,34 @@ class Pulse:
         finally:
             await backend.aclose()
 
+    async def _patiently(self, action: Callable[[], Awaitable[T]]) -> T:
+        return await once_reachable(
+            action,
+            patience_s=self._settings.patience_s,
+            outage=self._outage,
+            stopped=lambda: self._stopping,
+            rng=self._rng,
+        )
+
     async def _listen(self, backend: Backend) -> None:
         """Beat and renew at once when somebody calls: a cancel or a drain should not wait for the next round."""
-        async with backend.events.subscribe(node_topic(self._settings.profile().id)) as subscription:
-            while True:
-                try:
-                    called = await subscription.get(timeout_ms=60_000)
-                except UnavailableError:
-                    await asyncio.sleep(self._rng.uniform(0.1, 0.5))
-                    continue
-                if called is not None:
-                    self._beat_now = self._renew_now = True
-                    self._wake.set()
+        while True:
+            try:
+                async with backend.events.subscribe(node_topic(self._settings.profile().id)) as subscription:
+                    await self._follow(subscription)
+            except UnavailableError:
+                await asyncio.sleep(self._rng.uniform(0.1, 0.5))
+
+    async def _follow(self, subscription: Subscription) -> None:
+        while True:
+            try:
+                called = await subscription.get(timeout_ms=60_000)
+            except UnavailableError:
+                await asyncio.sleep(self._rng.uniform(0.1, 0.5))
+                continue
+            if called is not None:
+                self._beat_now = self._renew_now = True
+                self._wake.set()
 
     async def _join(self, backend: Backend) -> None:
         profile = self._settings.profile()
@@ -195,6 +221,7 @@ class Pulse:
         next_beat = now()
         next_renewal = now() + timings.tasks.renew_ms / 1000
         next_upkeep = now() + self._upkeep_interval()
+        next_judgement = now()
         while not self._stopping:
             self._wake.clear()
             try:
@@ -211,7 +238,10 @@ class Pulse:
                     await self._renew(backend)
                 if now() >= next_upkeep:
                     next_upkeep = now() + self._upkeep_interval()
-                    await keep_up(backend)
+                    judge_nodes = now() >= next_judgement
+                    if judge_nodes:
+                        next_judgement = now() + JUDGED_EVERY * self._upkeep_interval()
+                    await keep_up(backend, judge_nodes=judge_nodes)
             except NotFoundError as exc:
                 logger.warning("the mesh no longer knows this node (%s); joining again", exc)
                 await self._rejoin(backend)

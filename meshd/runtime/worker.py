@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import math
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -18,14 +20,20 @@ from meshd.runtime.finisher import Finisher
 from meshd.runtime.handlers import HandlerTable
 from meshd.runtime.holds import Holds
 from meshd.runtime.outage import Outage
+from meshd.runtime.quarantine import Quarantine
 from meshd.runtime.vitals import Tally
-from meshd.tasks.model import Claimer, Completed, Ending, Failed, Hold, Outcome, Released, Task, TaskTimings
+from meshd.tasks.model import Claimer, Completed, Ending, Failed, Hold, Outcome, Released, Task, TaskTimings, Wake
 from meshd.tasks.store import MAX_BATCH, TaskStore
 
 logger = logging.getLogger(__name__)
 
-RENEW_GRACE_MS = 5_000
-"""A hold is renewed this much longer than its task's timeout, so that the timeout itself can still be reported."""
+_BARRED = frozenset({Outcome.FENCED, Outcome.EXPIRED, Outcome.MISSING})
+FRESH_S = 0.5
+"""Claimed longer ago than this, a task starts only once the store has confirmed that it still may."""
+TICK_S = 0.05
+"""How often running attempts are held against their time-outs."""
+LOOK_AGAIN_S = 0.5
+"""While a node makes room for a suspect, it looks this often whether it should go on trying."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +45,9 @@ class WorkerSettings:
     max_result_bytes: int
     claimer: Callable[[], Claimer]
     """Who claims; asked anew for each claim, since a rejoin changes the incarnation."""
+    clock: Callable[[], float] = time.monotonic
+    """Monotonic seconds."""
+    rng: Random = field(default_factory=Random)
 
 
 class Worker:
@@ -57,21 +68,32 @@ class Worker:
         self._settings = settings
         self._holds = holds
         self._tally = tally
+        self._is_strained = False
         self._renew_soon = renew_soon
-        self._rng = Random()
+        self._clock = settings.clock
+        self._rng = settings.rng
         self._outage = Outage(logger, "claiming tasks")
         self._threads = ThreadPoolExecutor(max_workers=settings.capacity, thread_name_prefix="meshd-handler")
-        self._tools = Tools(threads=self._threads, rng=self._rng, max_result_bytes=settings.max_result_bytes)
-        self._finisher = Finisher(tasks, confirmed=self._free, rng=self._rng)
+        self._tools = Tools(
+            threads=self._threads, rng=self._rng, max_result_bytes=settings.max_result_bytes, clock=settings.clock
+        )
+        self._finisher = Finisher(tasks, confirmed=self._confirmed, rng=self._rng)
         self._executions: dict[str, Execution] = {}
+        self._reporting: dict[Hold, tuple[str, float]] = {}
+        """Of the ends on their way to the store: the task's type, and how long it ran in milliseconds."""
         self._open = 0
         self._stuck = 0
         self._changed = asyncio.Event()
         self._paused = False
         self._stopping = False
-        self._bell: asyncio.Task[bool] | None = None
+        self._bell: asyncio.Task[Wake] | None = None
+        self._is_in_doubt = False
+        self._store_ahead_s = math.inf
+        self._quarantine = Quarantine(self._rng)
+        self._runs_suspect = False
+        self._ticking: asyncio.TimerHandle | None = None
         self._reports: dict[str, tuple[float | None, str]] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     @property
     def open_tasks(self) -> int:
@@ -85,11 +107,17 @@ class Worker:
     @property
     def _free_slots(self) -> int:
         """Slots neither held by a task nor occupied by a handler that will not stop."""
-        return self._settings.capacity - self._open - self._stuck
+        capacity = min(1, self._settings.capacity) if self._is_strained else self._settings.capacity
+        return capacity - self._open - self._stuck
 
     def pause(self, paused: bool) -> None:
         """Claim nothing while paused."""
         self._paused = paused
+        self._changed.set()
+
+    def strain(self, strained: bool) -> None:
+        """Hold one task at a time while strained; more that are held already go on."""
+        self._is_strained = strained
         self._changed.set()
 
     def stop(self) -> None:
@@ -111,74 +139,138 @@ class Worker:
                 group.create_task(self._finisher.run(), name="meshd finisher")
                 while not self._stopping:
                     await self._claim_or_wait()
+                await self._give_back_strays()
                 while self._open:
                     await self._wait_for_change()
                 self._finisher.close()
         finally:
             await self._silence_bell()
+            if self._ticking is not None:
+                self._ticking.cancel()
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _silence_bell(self) -> None:
         if self._bell is not None:
-            self._bell.cancel()
+            bell, self._bell = self._bell, None
+            bell.cancel()
             with suppress(asyncio.CancelledError, UnavailableError):
-                await self._bell
+                await bell
+
+    async def _give_back_strays(self) -> None:
+        """Give back at once what was claimed for this node and never reached it."""
+        await self._silence_bell()
+        with suppress(UnavailableError):
+            await self._tasks.reconcile(self._settings.claimer(), known=self._holds.all())
 
     async def _claim_or_wait(self) -> None:
-        free = 0 if self._paused else self._free_slots
-        if free <= 0 or (self._bell is not None and not self._bell.done()):
+        is_ringing = self._bell is None or self._bell.done()
+        if not is_ringing or (self._bell is None and self._claimable <= 0):
             await self._wait_for_change()
             return
         try:
-            if self._bell is not None:
-                bell, self._bell = self._bell, None
-                bell.result()
-            limit = min(free, MAX_BATCH)
-            claimed = await self._claim(limit)
+            # What came with the bell is held before whatever is not held is given back.
+            await self._answer_bell()
+            if self._is_in_doubt:
+                await self._tasks.reconcile(self._settings.claimer(), known=self._holds.all())
+                self._is_in_doubt = False
+            if self._claimable > 0:
+                await self._claim()
             self._outage.over()
         except UnavailableError as exc:
+            self._is_in_doubt = True
             self._outage.met(exc)
             await asyncio.sleep(self._rng.uniform(0.1, 0.5))
-            return
-        if len(claimed) < limit and not self._stopping:
-            self._bell = asyncio.create_task(
-                self._tasks.wait_for_work(self._settings.claimer(), timeout_ms=self._settings.timings.poll_ms),
-                name="meshd bell",
-            )
-            self._bell.add_done_callback(lambda _: self._changed.set())
+
+    @property
+    def _claimable(self) -> int:
+        """How many tasks to claim now: a suspect runs alone, and room is made for it."""
+        if self._paused or self._runs_suspect:
+            return 0
+        if self._open and self._quarantine.wants_room(now=self._clock()):
+            return 0
+        return min(self._free_slots, MAX_BATCH)
 
     async def _wait_for_change(self) -> None:
-        await self._changed.wait()
+        if self._quarantine.is_concerned:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await self._changed.wait()
+        else:
+            await self._changed.wait()
         self._changed.clear()
 
-    async def _claim(self, limit: int) -> Sequence[Task]:
-        timings = self._settings.timings
-        claimed = await self._tasks.claim(self._settings.claimer(), limit=limit, lease_ms=timings.lease_ms)
-        crash_point("after_claim")
-        holds = [Hold(task_id=task.id, token=task.token) for task in claimed]
-        self._open += len(claimed)
-        for task, hold in zip(claimed, holds, strict=True):
-            self._holds.add(hold, renew_for_ms=task.policy.timeout_ms + RENEW_GRACE_MS)
-        if claimed:
-            await self._start(claimed, holds)
-        return claimed
+    async def _answer_bell(self) -> None:
+        """Take what was handed over with the bell, and learn how the wait for it ended."""
+        if self._bell is None:
+            return
+        bell, self._bell = self._bell, None
+        wake = bell.result()
+        if wake.tasks:
+            claimed_ms = min(task.lease_until_ms for task in wake.tasks) - self._settings.timings.lease_ms
+            age_s = self._clock() + self._store_ahead_s - claimed_ms / 1000
+            await self._take(wake.tasks, is_fresh=age_s < FRESH_S)
 
-    async def _start(self, claimed: Sequence[Task], holds: Sequence[Hold]) -> None:
-        """Start what was claimed; give back what a stop in the meantime no longer allows."""
-        if self._stopping:
+    async def _claim(self) -> None:
+        timings = self._settings.timings
+        asked = self._clock()
+        alone = self._quarantine.should_claim_alone(is_empty=self._open == 0, now=asked)
+        limit = self._claimable
+        claimed = await self._tasks.claim(self._settings.claimer(), limit=limit, lease_ms=timings.lease_ms, alone=alone)
+        crash_point("after_claim")
+        now = self._clock()
+        self._quarantine.told(suspects_wait=claimed.suspects_wait, now=now)
+        self._store_ahead_s = claimed.now_ms / 1000 - now
+        if claimed.tasks:
+            await self._take(claimed.tasks, is_fresh=now - asked < FRESH_S)
+        elif alone:
+            self._quarantine.missed(now=now)
+        goes_alone = self._quarantine.should_claim_alone(is_empty=self._open == 0, now=now)
+        if len(claimed.tasks) < limit and not (alone or goes_alone or self._stopping):
+            self._listen()
+
+    def _listen(self) -> None:
+        self._bell = asyncio.create_task(
+            self._tasks.wait_for_work(self._settings.claimer(), timeout_ms=self._settings.timings.poll_ms),
+            name="meshd bell",
+        )
+        self._bell.add_done_callback(lambda _: self._changed.set())
+
+    async def _take(self, tasks: Sequence[Task], *, is_fresh: bool) -> None:
+        """Start what was claimed; give back what a stop or a pause in the meantime no longer allows."""
+        holds = [Hold(task_id=task.id, token=task.token) for task in tasks]
+        self._open += len(tasks)
+        for task, hold in zip(tasks, holds, strict=True):
+            self._holds.add(task, hold)
+        if self._stopping or self._paused:
             self._give_back(holds)
             return
+        starting = asyncio.create_task(self._start(holds), name="meshd start")
+        if is_fresh and self._tasks.starts_ahead and all(task.claims == 1 for task in tasks):
+            self._running.add(starting)
+            starting.add_done_callback(self._running.discard)
+            await asyncio.sleep(0)
+            outcomes = starting.result() if starting.done() else [Outcome.OK] * len(holds)
+        else:
+            outcomes = await starting
+        for task, hold, outcome in zip(tasks, holds, outcomes, strict=True):
+            if outcome is Outcome.OK:
+                self._launch(task, hold)
+            elif outcome is None:
+                self._give_back([hold])
+            else:
+                self._free(hold)
+
+    async def _start(self, holds: Sequence[Hold]) -> Sequence[Outcome | None]:
+        """Record the starts, and stop what runs already and must not; `None` when the store did not say."""
         try:
             outcomes = await self._tasks.start(holds)
         except UnavailableError as exc:
-            logger.warning("cannot start %d claimed tasks, giving them back: %s", len(claimed), exc)
-            self._give_back(holds)
-            return
-        for task, hold, outcome in zip(claimed, holds, outcomes, strict=True):
-            if outcome is Outcome.OK:
-                self._launch(task, hold)
-            else:
-                self._free(hold)
+            logger.warning("the start of %d claimed tasks is not recorded: %s", len(holds), exc)
+            return [None] * len(holds)
+        barred = [hold.task_id for hold, outcome in zip(holds, outcomes, strict=True) if outcome in _BARRED]
+        if barred:
+            self.stop_tasks(StopCause.LOST, barred)
+        return outcomes
 
     def _give_back(self, holds: Sequence[Hold]) -> None:
         for hold in holds:
@@ -193,7 +285,16 @@ class Worker:
             task, hold, handler, tools=self._tools, reporters=self._reporters, ended=self._execution_ended
         )
         self._executions[task.id] = execution
+        if self._ticking is None:
+            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self._runs_suspect = self._runs_suspect or task.is_suspect
         execution.begin()
+
+    def _tick(self) -> None:
+        now = self._clock()
+        for execution in list(self._executions.values()):
+            execution.check_time(now)
+        self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick) if self._executions else None
 
     def _execution_ended(self, execution: Execution, ending: Ending | None) -> None:
         if self._executions.get(execution.task.id) is execution:
@@ -201,13 +302,21 @@ class Worker:
         if execution.stuck is not None:
             self._stuck += 1
             execution.stuck.add_done_callback(self._unstick)
-        if isinstance(ending, Completed | Failed):
-            self._tally.add(completed=isinstance(ending, Completed), elapsed_ms=execution.elapsed_ms)
         crash_point("before_ack")
         if ending is None:
             self._free(execution.hold)
         else:
+            if isinstance(ending, Completed | Failed):
+                self._reporting[ending.hold] = (execution.task.type, execution.elapsed_ms)
             self._finisher.add(ending)
+
+    def _confirmed(self, ending: Ending, outcome: Outcome) -> None:
+        """The store answered: only an end it recorded counts as one of this node's."""
+        reported = self._reporting.pop(ending.hold, None)
+        if reported is not None and outcome in (Outcome.OK, Outcome.ALREADY_DONE):
+            task_type, elapsed_ms = reported
+            self._tally.add(task_type, completed=isinstance(ending, Completed), elapsed_ms=elapsed_ms)
+        self._free(ending.hold)
 
     def _unstick(self, _: asyncio.Future[Any]) -> None:
         self._stuck -= 1
@@ -217,15 +326,26 @@ class Worker:
         self._holds.remove(hold)
         self._reports.pop(hold.task_id, None)
         self._open -= 1
+        self._runs_suspect = self._runs_suspect and self._open > 0
         self._changed.set()
 
-    def _reporters(self, hold: Hold) -> Reporters:
+    def _reporters(self, execution: Execution) -> Reporters:
         loop = asyncio.get_running_loop()
+        hold = execution.hold
+
+        def touch() -> None:
+            execution.progressed()
+            self._holds.progressed(hold)
 
         def progress(fraction: float | None, note: str) -> None:
+            touch()
             loop.call_soon_threadsafe(self._report, hold, fraction, note)
 
-        return Reporters(progress=progress, heartbeat=self._renew_soon)
+        def heartbeat() -> None:
+            touch()
+            self._renew_soon()
+
+        return Reporters(progress=progress, heartbeat=heartbeat)
 
     def _report(self, hold: Hold, fraction: float | None, note: str) -> None:
         """Send the newest report of a task; those made while one is on its way replace each other."""

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from meshd import Mesh, Node, Settings, SyncMesh, TaskRequest
 from meshd.nodes.service import NodeService
-from meshd.tasks.service import TaskHandle, TaskService
+from meshd.tasks.dead import DeadLetters
+from meshd.tasks.service import TaskHandle
 
 SOON = timedelta(seconds=20)
 
@@ -18,7 +19,8 @@ def public(owner: object) -> set[str]:
 async def test_both_surfaces_are_equal(mesh: Mesh, store_url: str, settings: Settings) -> None:
     def surfaces() -> None:
         with SyncMesh(store_url, settings=settings) as sync:
-            assert public(TaskService) == public(sync.tasks)
+            assert public(mesh.tasks) == public(sync.tasks)
+            assert public(DeadLetters) == public(sync.tasks.dead)
             assert public(NodeService) == public(sync.nodes)
             assert public(TaskHandle(mesh.tasks, "x")) <= public(sync.tasks.handle("x"))
 
