@@ -1,6 +1,7 @@
 """Mesh: the async door to everything. It opens one store and hands out the services that stand on it."""
 
 from dataclasses import replace
+from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -12,6 +13,8 @@ from meshd.nodes.model import node_topic
 from meshd.nodes.service import NodeService
 from meshd.records import RecordStore
 from meshd.settings import Settings
+from meshd.tasks.admission import Admission
+from meshd.tasks.rates import CompletionRate, completion_rate
 from meshd.tasks.request import TaskDefaults
 from meshd.tasks.service import TaskService
 from meshd.tasks.waiting import EndWatcher
@@ -90,10 +93,12 @@ class Mesh:
             self._nodes = NodeService(backend.nodes, open_counts=backend.tasks.open_counts, call_node=self._call_node)
             self._tasks = TaskService(
                 backend.tasks,
+                admission=Admission(backend.tasks, patience_s=self._settings.tasks.queue_wait_seconds),
                 watcher=self._watcher,
                 defaults=self._defaults(client),
-                has_holder=self._has_holder,
+                look_at_nodes=self._nodes.list,
                 call_node=self._call_node,
+                placement=self._settings.placement(),
             )
         return self
 
@@ -117,9 +122,9 @@ class Mesh:
         """Run one round of upkeep now; nodes do it all the time."""
         return await keep_up(self.backend)
 
-    async def _has_holder(self, capabilities: frozenset[str]) -> bool:
-        holders = await self.nodes.list(capabilities=capabilities)
-        return any(node.takes_tasks for node in holders)
+    async def completion_rate(self, window: timedelta = timedelta(hours=1)) -> CompletionRate:
+        """Return how tasks ended in the last `window`, exact as far back as the event log reaches."""
+        return await completion_rate(self.events, window=window)
 
     async def _call_node(self, node_id: str) -> None:
         await self.events.publish(node_topic(node_id), {})

@@ -27,7 +27,10 @@ from meshd.errors import ConfigurationError, InvalidArgumentError, InvalidPayloa
 from meshd.ids import check_name
 from meshd.nodes.model import NodeTimings, NodeType
 from meshd.settings_layers import Gathered, gather, leaf_keys
-from meshd.tasks.model import TaskPolicy, TaskTimings
+from meshd.tasks.model import Durability, TaskPolicy, TaskTimings
+from meshd.tasks.placement import PlacementSettings
+from meshd.tasks.routing import capability, labels_of
+from meshd.tasks.scoring import RoutingPolicy
 
 Protocol = Literal["sqlite_local", "redis_distributed"]
 _LATER_PROTOCOLS = frozenset({"grpc_mesh", "hybrid"})
@@ -51,6 +54,12 @@ class RedisSettings(BaseModel):
     """File that holds the password: a mounted secret."""
     tls: bool = False
     connection_pool_size: Annotated[int, Field(ge=1, le=10_000)] = 20
+    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    """Replicas that must have a write at durability D3: a majority of those that may take over."""
+    partitions: Annotated[int, Field(ge=0, le=256)] = 0
+    """Parts the tasks of a new mesh are kept in, for good; 0: one on a server, 8 for each primary of a cluster."""
+    accept_eviction: bool = False
+    """Use a server that may throw keys away when its memory is full: tasks can vanish then."""
 
     @model_validator(mode="after")
     def _one_password(self) -> Self:
@@ -73,9 +82,18 @@ class RedisSettings(BaseModel):
 
 
 class TaskDistributionSettings(BaseModel):
-    """What happens to a task that fails."""
+    """Which node a task is meant for, and what happens to a task that fails."""
 
     model_config = _SECTION
+
+    algorithm: RoutingPolicy = RoutingPolicy.LATE_BINDING
+    """How a task is placed: late_binding leaves it to whoever is idle first."""
+    task_affinity_enabled: bool = True
+    """Count in a placement how tasks of the type ended on each node."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Makes the placements of algorithm random repeatable; 0 draws anew in each process."""
+    hold_back_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    """How long a placed task waits for its node before any other may take it."""
 
     retry_failed_tasks: bool = True
     max_task_retries: Annotated[int, Field(ge=1, le=999)] = 3
@@ -87,6 +105,12 @@ class TaskDistributionSettings(BaseModel):
     retry_backoff_cap_seconds: Seconds = 300.0
     retry_jitter: bool = True
 
+    @model_validator(mode="after")
+    def _affinity_counts(self) -> Self:
+        if self.algorithm is RoutingPolicy.AFFINITY and not self.task_affinity_enabled:
+            raise ValueError("algorithm affinity needs task_affinity_enabled")
+        return self
+
 
 class TasksSettings(BaseModel):
     """How long a hold on a task lasts, and what is kept."""
@@ -97,8 +121,14 @@ class TasksSettings(BaseModel):
     renew_seconds: Seconds = 5.0
     sweep_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     """How often each node looks for what time made due: silent nodes, lapsed leases, delayed tasks."""
-    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
     max_payload_bytes: Annotated[int, Field(ge=1, le=67_108_864)] = 1_048_576
+    progress_timeout_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 0.0
+    """How long an attempt may run without a sign of progress; 0 asks for none."""
+    queue_size: Annotated[int, Field(ge=0)] = 0
+    """Most tasks that may wait; a submit over it is refused. 0 sets no limit."""
+    queue_wait_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    """How long a submit waits for room in a full queue before it is refused."""
     result_ttl_seconds: Seconds = 86_400.0
     dead_ttl_seconds: Seconds = 604_800.0
 
@@ -160,19 +190,30 @@ class Settings(BaseSettings):
     """Host the node reports; empty: the name of this machine."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9900
     heartbeat_interval_seconds: Seconds = 1.0
-    node_timeout_seconds: Seconds = 5.0
+    node_timeout_seconds: Seconds = 4.0
     """Silence after which a node is judged dead."""
     dead_node_ttl_seconds: Seconds = 3_600.0
     """How long a dead node stays listed."""
+    join_patience_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 60.0
+    """How long a node that starts waits for a store it cannot reach."""
+    durability: Literal["", "D0", "D1", "D2", "D3"] = ""
+    """Least that every acknowledged write survives, D0 to D3; empty takes what the store is set up for."""
     store_timeout_seconds: Seconds = 5.0
     """Longest any single call to the store may take."""
     sqlite_db_path: str = ".meshd/mesh.db"
     state_dir: str = ".meshd"
     """Folder of PID files and logs."""
     capabilities: Names = ()
+    """Each `name` or `name=level`, a level being novice, intermediate, advanced or expert."""
     specializations: Names = ()
+    labels: Names = ()
+    """What else tasks may ask of this machine's node: zone=eu, memory_gb=64."""
     max_capacity: Annotated[int, Field(ge=1, le=10_000)] = 8
     """How many tasks a node runs at once."""
+    memory_limit_mb: Annotated[float, Field(ge=0)] = 0
+    """Resident memory over which the node is degraded and holds one task at a time; 0 sets no limit."""
+    cpu_limit_percent: Annotated[float, Field(ge=0)] = 0
+    """CPU of the node's process over which it is degraded, 100 being one core; 0 sets no limit."""
     task_timeout_seconds: Seconds = 300.0
     auto_join_network: bool = True
     """A node that starts registers an agent of its own."""
@@ -238,8 +279,24 @@ class Settings(BaseSettings):
                 sweep_ms=_ms(self.tasks.sweep_seconds),
                 poll_ms=_ms(self.tasks.poll_seconds),
             ),
+            queue_size=self.tasks.queue_size or None,
             pool_size=self.redis.connection_pool_size,
+            durability=Durability(self.durability) if self.durability else None,
+            replicas=self.redis.replicas,
+            partitions=self.redis.partitions or None,
+            accept_eviction=self.redis.accept_eviction,
             timeout_ms=_ms(self.store_timeout_seconds),
+        )
+
+    def placement(self) -> PlacementSettings:
+        """Return how submitted tasks find their nodes."""
+        routing = self.task_distribution
+        return PlacementSettings(
+            policy=routing.algorithm,
+            counts_history=routing.task_affinity_enabled,
+            seed=routing.seed or None,
+            hold_back_ms=_ms(routing.hold_back_seconds),
+            doubt_ms=2 * _ms(self.heartbeat_interval_seconds),
         )
 
     def task_policy(self) -> TaskPolicy:
@@ -253,6 +310,7 @@ class Settings(BaseSettings):
             backoff_cap_ms=_ms(retry.retry_backoff_cap_seconds),
             jitter=retry.retry_jitter,
             timeout_ms=_ms(self.task_timeout_seconds),
+            progress_timeout_ms=round(self.tasks.progress_timeout_seconds * 1000),
             result_ttl_ms=_ms(self.tasks.result_ttl_seconds),
             dead_ttl_ms=_ms(self.tasks.dead_ttl_seconds),
         )
@@ -275,7 +333,7 @@ class Settings(BaseSettings):
             raise ValueError(f"protocol {value} is not available yet; use sqlite_local or redis_distributed")
         return value
 
-    @field_validator("capabilities", "specializations", mode="before")
+    @field_validator("capabilities", "labels", "specializations", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -299,8 +357,9 @@ class Settings(BaseSettings):
             check_name("node_type", self.node_type)
             if self.node_name:
                 check_name("node_name", self.node_name)
-            for capability in self.capabilities:
-                check_name("capability", capability)
+            for text in self.capabilities:
+                capability(text)
+            labels_of(self.labels)
         except InvalidArgumentError as exc:
             raise ValueError(str(exc)) from exc
         return self

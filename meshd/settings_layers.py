@@ -19,7 +19,9 @@ from meshd.settings_aliases import ENVIRONMENT_ALIASES, FILE_ALIASES, LATER_ENVI
 
 PREFIX = "MESHD_"
 CONFIG_VARIABLE = "MESHD_CONFIG"
-"""Names the settings file; the one variable with the prefix that is not a setting."""
+"""Names the settings file."""
+NO_SETTINGS = frozenset({CONFIG_VARIABLE, "MESHD_CRASH_POINT"})
+"""Variables with the prefix that are no settings; the other one says where a test wants a node to die."""
 
 DEFAULT_FILE = Path("config.yaml")
 SECTIONS = ("agent_mesh", "distributed_network")
@@ -123,7 +125,7 @@ def _argument_layer(overrides: Mapping[str, Any], known: frozenset[str]) -> _Lay
 
 
 def _environment_layer(settings_class: type[BaseSettings], known: frozenset[str]) -> _Layer:
-    names = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)} - {CONFIG_VARIABLE}
+    names = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)} - NO_SETTINGS
     sections = {key.partition(".")[0] for key in known}
     for name in sorted(names):
         key = name.removeprefix(PREFIX).lower().replace("__", ".")

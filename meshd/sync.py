@@ -13,7 +13,9 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from meshd.mesh import Mesh
 from meshd.settings import Settings
-from meshd.tasks.model import Receipt, Task
+from meshd.tasks.dead import DeadLetters
+from meshd.tasks.model import Durability, Receipt, Task
+from meshd.tasks.rates import CompletionRate
 from meshd.tasks.request import TaskRequest
 from meshd.tasks.service import TaskHandle, TaskService
 from meshd.upkeep import UpkeepReport
@@ -60,6 +62,7 @@ class SyncTaskHandle:
         self.wait = portal.wrap(handle.wait)
         self.result = portal.wrap(handle.result)
         self.cancel = portal.wrap(handle.cancel)
+        self.explain = portal.wrap(handle.explain)
 
     def __repr__(self) -> str:
         return f"SyncTaskHandle({self.id!r})"
@@ -75,14 +78,25 @@ class SyncTasks:
         self.get = portal.wrap(tasks.get)
         self.list = portal.wrap(tasks.list)
         self.ended = portal.wrap(tasks.ended)
+        self.result = portal.wrap(tasks.result)
         self.cancel = portal.wrap(tasks.cancel)
         self.redrive = portal.wrap(tasks.redrive)
+        self.explain = portal.wrap(tasks.explain)
+        self.why_not = portal.wrap(tasks.why_not)
         self.counts = portal.wrap(tasks.counts)
         self.sweep = portal.wrap(tasks.sweep)
+        self.reprioritize = portal.wrap(tasks.reprioritize)
+        self.pause = portal.wrap(tasks.pause)
+        self.resume = portal.wrap(tasks.resume)
+        self.paused = portal.wrap(tasks.paused)
+        self.audit = portal.wrap(tasks.audit)
+        self.dead = SyncDeadLetters(portal, tasks.dead)
 
-    def submit_many(self, requests: Iterable[TaskRequest], *, unserved: str = "wait") -> "list[SyncTaskHandle]":
+    def submit_many(
+        self, requests: Iterable[TaskRequest], *, unserved: str = "wait", durability: Durability | None = None
+    ) -> "list[SyncTaskHandle]":
         """Submit tasks in batches; see `TaskService.submit_many`."""
-        handles = self._portal.call(self._tasks.submit_many(requests, unserved=unserved))
+        handles = self._portal.call(self._tasks.submit_many(requests, unserved=unserved, durability=durability))
         return [SyncTaskHandle(self._portal, handle) for handle in handles]
 
     def handle(self, task_id: str) -> SyncTaskHandle:
@@ -110,6 +124,15 @@ class SyncTasks:
         return call
 
 
+class SyncDeadLetters:
+    """Dead letters; see `DeadLetters`."""
+
+    def __init__(self, portal: _Portal, dead: DeadLetters) -> None:
+        self.list = portal.wrap(dead.list)
+        self.redrive = portal.wrap(dead.redrive)
+        self.purge = portal.wrap(dead.purge)
+
+
 class SyncNodes:
     """Nodes; see `NodeService`."""
 
@@ -118,6 +141,7 @@ class SyncNodes:
         self.get = portal.wrap(mesh.nodes.get)
         self.holders = portal.wrap(mesh.nodes.holders)
         self.drain = portal.wrap(mesh.nodes.drain)
+        self.resume = portal.wrap(mesh.nodes.resume)
 
 
 class SyncMesh:
@@ -159,6 +183,10 @@ class SyncMesh:
     def sweep(self) -> UpkeepReport:
         """Run one round of upkeep now; see `Mesh.sweep`."""
         return self._open_portal().call(self._mesh.sweep())
+
+    def completion_rate(self, window: timedelta = timedelta(hours=1)) -> CompletionRate:
+        """Return how tasks ended in the last `window`; see `Mesh.completion_rate`."""
+        return self._open_portal().call(self._mesh.completion_rate(window))
 
     def __enter__(self) -> Self:
         return self.open()

@@ -8,8 +8,8 @@ from typing import Any
 from meshd import codec
 from meshd.errors import InvalidArgumentError
 from meshd.ids import check_name, new_id
-from meshd.tasks.model import NewTask, Priority, TaskPolicy
-from meshd.tasks.routing import requirements_of, route_of
+from meshd.tasks.model import NewTask, Placement, Priority, TaskPolicy
+from meshd.tasks.routing import preference, priority_of, requirement, route_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,14 +23,24 @@ class TaskRequest:
     """Travels with the task, unchanged, to whoever runs it."""
     priority: Priority | str = Priority.NORMAL
     requires: Sequence[str] = ()
-    """Capabilities the node must hold, all of them."""
+    """Terms the node must meet, all of them (see `routing.py`)."""
     preferred_types: Sequence[str] = ()
-    """Node types to prefer: kept with the task; routing does not use them yet."""
+    """Node types to prefer, if such a node has a free slot."""
+    prefers: Sequence[str] = ()
+    """Further soft requirements, each `term` or `term:weight`."""
+    node: str | None = None
+    """The only node that may run it."""
+    not_on: Sequence[str] = ()
+    """Nodes that may not run it."""
+    routing: str | None = None
+    """Policy by which it finds its node (`RoutingPolicy`)."""
     delay: timedelta | None = None
     deadline: timedelta | None = None
     """Counted from the submit; the task is never started after it."""
     timeout: timedelta | None = None
     """Longest run of one attempt."""
+    progress_timeout: timedelta | None = None
+    """Longest time an attempt may go on without a sign of progress; zero asks for none."""
     max_attempts: int | None = None
     idempotency_key: str | None = None
     """The same key names the same task while that task is kept."""
@@ -45,8 +55,8 @@ class TaskDefaults:
     created_by: str = ""
 
 
-def new_task(request: TaskRequest, defaults: TaskDefaults) -> NewTask:
-    """Return what the store is asked to create for `request`, under a new id.
+def new_task(request: TaskRequest, defaults: TaskDefaults, *, watcher: str | None = None) -> NewTask:
+    """Return what the store is asked to create for `request`, under a new id; `watcher` is told of its end.
 
     Raises:
         InvalidArgumentError: a name, number or duration cannot be used; the message names it.
@@ -54,36 +64,39 @@ def new_task(request: TaskRequest, defaults: TaskDefaults) -> NewTask:
         PayloadTooLargeError: payload or context is over the limit.
     """
     check_name("task type", request.type)
-    for capability in request.requires:
-        check_name("capability", capability)
     limit = defaults.max_payload_bytes
     return NewTask(
-        id=new_id(),
+        id=new_id(key=request.idempotency_key),
         type=request.type,
         payload=codec.encode(request.payload, what="payload", limit=limit),
         context=None if request.context is None else codec.encode(request.context, what="context", limit=limit),
-        route=route_of(request.type, request.requires),
-        priority=_priority(request.priority),
+        route=_route(request),
+        priority=priority_of(request.priority),
         preferred_types=tuple(request.preferred_types),
+        preferences=tuple(map(preference, request.prefers)),
+        placement=_pin(request),
         delay_ms=_milliseconds("delay", request.delay) or 0,
         expires_in_ms=_milliseconds("deadline", request.deadline),
         policy=_policy(request, defaults.policy),
         idempotency_key=_key(request.idempotency_key),
         created_by=defaults.created_by,
+        watcher=watcher,
     )
 
 
-def required_capabilities(task: NewTask) -> frozenset[str]:
-    """Return everything a node must hold to serve the task: its type among it."""
-    task_type, capabilities = requirements_of(task.route)
-    return capabilities | {task_type}
+def _route(request: TaskRequest) -> str:
+    if not request.requires and not request.not_on:
+        return request.type
+    excluded = [f"!{node_id}" for node_id in request.not_on]
+    return route_of(request.type, map(requirement, [*request.requires, *excluded]))
 
 
-def _priority(value: Priority | str) -> Priority:
-    try:
-        return Priority(value)
-    except ValueError:
-        raise InvalidArgumentError(f"priority {value!r} is not one of {', '.join(Priority)}") from None
+def _pin(request: TaskRequest) -> Placement | None:
+    if request.node is None:
+        return None
+    if request.node in request.not_on:
+        raise InvalidArgumentError(f"node {request.node!r} is the only one that may run the task, and is excluded")
+    return Placement(node_id=check_name("node", request.node), pinned=True)
 
 
 def _milliseconds(what: str, value: timedelta | None) -> int | None:
@@ -104,6 +117,9 @@ def _policy(request: TaskRequest, policy: TaskPolicy) -> TaskPolicy:
         if timeout_ms == 0:
             raise InvalidArgumentError("timeout must be over 0")
         policy = replace(policy, timeout_ms=timeout_ms)
+    progress_ms = _milliseconds("progress_timeout", request.progress_timeout)
+    if progress_ms is not None:
+        policy = replace(policy, progress_timeout_ms=progress_ms)
     return policy
 
 

@@ -1,31 +1,28 @@
 """The task service: what callers do with tasks. It encodes, checks and waits; the store decides."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from meshd import codec
-from meshd.errors import DeadlineError, InvalidArgumentError, NoCandidateError, NotFoundError, TaskNotCompletedError
+from meshd.errors import DeadlineError, InvalidArgumentError, NotFoundError, TaskNotCompletedError
+from meshd.tasks.admission import Admission
+from meshd.tasks.explain import Explanation, WhyNot, explanation_of, why_not
 from meshd.tasks.model import (
-    NewTask,
+    Durability,
     Priority,
     Receipt,
-    SweepReport,
     Task,
     TaskFilter,
     TaskPage,
     TaskState,
 )
-from meshd.tasks.request import TaskDefaults, TaskRequest, new_task, required_capabilities
+from meshd.tasks.placement import LookAtNodes, PlacementSettings, Placer
+from meshd.tasks.request import TaskDefaults, TaskRequest, new_task
+from meshd.tasks.steering import CallNode, TaskSteering
 from meshd.tasks.store import MAX_BATCH, TaskStore
-from meshd.tasks.waiting import EndWatcher
-
-HasHolder = Callable[[frozenset[str]], Awaitable[bool]]
-"""Whether some live node holds all of these capabilities."""
-
-CallNode = Callable[[str], Awaitable[None]]
-"""Tells a node to look at its tasks now."""
+from meshd.tasks.waiting import End, EndWatcher
 
 
 class TaskHandle:
@@ -65,30 +62,38 @@ class TaskHandle:
             DeadlineError: it had not ended within `timeout`; it goes on.
             NotFoundError: it is not kept (any more).
         """
-        return result_of(await self.wait(timeout=timeout))
+        return await self._service.result(self.id, timeout=timeout)
 
     async def cancel(self, reason: str = "") -> Task:
         """Cancel the task, or ask its handler to stop. See `TaskService.cancel`."""
         return await self._service.cancel(self.id, reason=reason)
 
+    async def explain(self) -> Explanation:
+        """Return where the task is and why. See `TaskService.explain`."""
+        return await self._service.explain(self.id)
 
-class TaskService:
-    """Submit, follow, cancel and redrive tasks."""
+
+class TaskService(TaskSteering):
+    """Submit, follow and steer tasks."""
 
     def __init__(
         self,
         store: TaskStore,
         *,
+        admission: Admission,
         watcher: EndWatcher,
         defaults: TaskDefaults,
-        has_holder: HasHolder,
+        look_at_nodes: LookAtNodes,
         call_node: CallNode,
+        placement: PlacementSettings | None = None,
     ) -> None:
-        self._store = store
+        super().__init__(store, call_node=call_node)
+        self._admission = admission
         self._watcher = watcher
         self._defaults = defaults
-        self._has_holder = has_holder
-        self._call_node = call_node
+        self._look = look_at_nodes
+        self._placement = placement or PlacementSettings()
+        self._placer = Placer(look_at_nodes, self._placement)
 
     async def submit(  # noqa: PLR0913 -- each is one independent choice of the caller, all by keyword
         self,
@@ -99,55 +104,84 @@ class TaskService:
         priority: Priority | str = Priority.NORMAL,
         requires: Sequence[str] = (),
         preferred_types: Sequence[str] = (),
+        prefers: Sequence[str] = (),
+        node: str | None = None,
+        not_on: Sequence[str] = (),
+        routing: str | None = None,
         context: object = None,
         delay: timedelta | None = None,
         deadline: timedelta | None = None,
         timeout: timedelta | None = None,
+        progress_timeout: timedelta | None = None,
         max_attempts: int | None = None,
         idempotency_key: str | None = None,
         unserved: str = "wait",
+        durability: Durability | None = None,
         **arguments: Any,
     ) -> TaskHandle:
-        """Submit one task: when this returns, the task is kept at the durability its receipt states.
+        """Submit one task: when this returns, it is kept at the durability its receipt states. Raises as `submit_many`.
 
-        `payload` and further keyword `arguments` together are the handler's arguments. With `unserved="refuse"` the
-        task is refused when no live node could run it; by default it waits for one.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be used; nothing was submitted.
-            NoCandidateError: `unserved="refuse"` and no live node holds what the task requires.
-            UnavailableError: the store did not confirm; submit again with an idempotency key to be safe.
+        `payload` and further keyword `arguments` together are the handler's arguments; `TaskRequest` tells of the rest.
+        With `unserved="refuse"` the task is refused when no live node could run it; by default it waits for one. With
+        `durability`, the receipt is given at this level or above.
         """
-        clash = set(arguments) & set(payload or {})
-        if clash:
-            raise InvalidArgumentError(f"argument {min(clash)!r} is given twice: in the payload and by keyword")
         request = TaskRequest(
             type=type,
-            payload={**(payload or {}), **arguments},
+            payload=_together(payload or {}, arguments),
             context=context,
             priority=priority,
             requires=requires,
             preferred_types=preferred_types,
+            prefers=prefers,
+            node=node,
+            not_on=not_on,
+            routing=routing,
             delay=delay,
             deadline=deadline,
             timeout=timeout,
+            progress_timeout=progress_timeout,
             max_attempts=max_attempts,
             idempotency_key=idempotency_key,
         )
-        return (await self.submit_many([request], unserved=unserved))[0]
+        return await self._submit_watched(request, unserved=unserved, durability=durability)
 
-    async def submit_many(self, requests: Iterable[TaskRequest], *, unserved: str = "wait") -> list[TaskHandle]:
+    async def submit_many(
+        self, requests: Iterable[TaskRequest], *, unserved: str = "wait", durability: Durability | None = None
+    ) -> list[TaskHandle]:
         """Submit tasks in batches of `MAX_BATCH`; all are checked before the first is sent.
 
         Raises:
             InvalidArgumentError: one of them cannot be used; nothing was submitted.
             NoCandidateError: `unserved="refuse"` and no live node could run one of them; nothing was submitted.
+            BackpressureError: the queue had no room for a batch, also after `queue_wait_seconds`; the batches before it
+                are submitted.
+            UnavailableError: the store did not confirm; submit again with idempotency keys to be safe.
         """
-        tasks = [new_task(request, self._defaults) for request in requests]
-        await self._check_served(tasks, unserved)
+        return await self._submit(list(requests), unserved=unserved, durability=durability, watcher=None)
+
+    async def _submit_watched(
+        self, request: TaskRequest, *, unserved: str, durability: Durability | None
+    ) -> TaskHandle:
+        """Submit one task that tells this client of its end from the start, if anybody here waits for tasks at all."""
+        topic = self._watcher.topic
+        (handle,) = await self._submit([request], unserved=unserved, durability=durability, watcher=topic)
+        if topic is not None and handle.receipt is not None and handle.receipt.created:
+            self._watcher.submitted(handle.id)
+        return handle
+
+    async def _submit(
+        self, requests: Sequence[TaskRequest], *, unserved: str, durability: Durability | None, watcher: str | None
+    ) -> list[TaskHandle]:
+        tasks = [new_task(request, self._defaults, watcher=watcher) for request in requests]
+        if unserved == "refuse":
+            await self._placer.check_served(tasks)
+        elif unserved != "wait":
+            raise InvalidArgumentError(f"unserved {unserved!r} is not one of wait, refuse")
+        if self._placer.concerns(requests):
+            tasks = await self._placer.place(requests, tasks)
         receipts: list[Receipt] = []
         for start in range(0, len(tasks), MAX_BATCH):
-            receipts.extend(await self._store.submit(tasks[start : start + MAX_BATCH]))
+            receipts.extend(await self._admission.submit(tasks[start : start + MAX_BATCH], durability=durability))
         return [TaskHandle(self, receipt.task_id, receipt) for receipt in receipts]
 
     def handle(self, task_id: str) -> TaskHandle:
@@ -186,8 +220,25 @@ class TaskService:
             DeadlineError: it had not ended within `timeout`; it goes on.
             NotFoundError: it is not kept (any more).
         """
+        end = await self._end(task_id, timeout=timeout, is_whole=True)
+        return end.task or await self.get(task_id)
+
+    async def result(self, task_id: str, *, timeout: timedelta | None = None) -> Any:
+        """Return what the handler returned, as plain JSON types, once the task has completed.
+
+        Raises:
+            TaskNotCompletedError: it ended dead, cancelled or expired.
+            DeadlineError: it had not ended within `timeout`; it goes on.
+            NotFoundError: it is not kept (any more).
+        """
+        end = await self._end(task_id, timeout=timeout, is_whole=False)
+        if end.state is TaskState.COMPLETED and end.result is not None:
+            return codec.decode(end.result)
+        return result_of(end.task or await self.get(task_id))
+
+    async def _end(self, task_id: str, *, timeout: timedelta | None, is_whole: bool) -> End:
         seconds = _seconds(timeout)
-        future = (await self._watcher.expect([task_id]))[task_id]
+        future = (await self._watcher.expect([task_id], is_whole=is_whole))[task_id]
         try:
             async with asyncio.timeout(seconds):
                 return await future
@@ -204,10 +255,11 @@ class TaskService:
             NotFoundError: one is not kept (any more).
         """
         seconds = _seconds(timeout)
-        futures = await self._watcher.expect(handle.id for handle in handles)
+        futures = await self._watcher.expect((handle.id for handle in handles), is_whole=True)
         try:
             for ended in asyncio.as_completed(list(futures.values()), timeout=seconds):
-                yield await ended
+                if (task := (await ended).task) is not None:
+                    yield task
         except TimeoutError:
             waiting = [task_id for task_id, future in futures.items() if not future.done()]
             raise DeadlineError(f"{len(waiting)} tasks had not ended after {seconds:g} s; they go on") from None
@@ -215,43 +267,31 @@ class TaskService:
             for future in futures.values():
                 future.cancel()
 
-    async def cancel(self, task_id: str, *, reason: str = "") -> Task:
-        """Cancel a task that has not started, ask a running one to stop; return it as it now is.
+    async def explain(self, task_id: str) -> Explanation:
+        """Return where the task is and why: what placed it, what each node lacks for it now, what would help.
 
         Raises:
             NotFoundError: it is not kept (any more).
-            InvalidTransitionError: it ended before.
         """
-        task = await self._store.cancel(task_id, reason=reason)
-        if task.cancel_requested and task.node_id is not None and not task.state.is_terminal:
-            await self._call_node(task.node_id)
-        return task
+        task = await self.get(task_id)
+        nodes = await self._look(include_dead=True)
+        pauses = await self._store.paused()
+        return explanation_of(task, nodes=nodes, pauses=pauses, doubt_ms=self._placement.doubt_ms)
 
-    async def redrive(self, task_id: str) -> Task:
-        """Give a dead, cancelled or expired task a new life, with its errors kept.
+    async def why_not(self, task_id: str, node_id: str) -> WhyNot:
+        """Return why this node does not have the task.
 
         Raises:
-            NotFoundError: it is not kept (any more).
-            InvalidTransitionError: it is in none of those states.
+            NotFoundError: the task is not kept (any more), or the mesh knows no such node.
         """
-        return await self._store.redrive(task_id)
+        return why_not(await self.explain(task_id), node_id)
 
-    async def counts(self) -> Mapping[TaskState, int]:
-        """Return how many tasks are in each state, mesh-wide."""
-        return await self._store.counts()
 
-    async def sweep(self) -> SweepReport:
-        """Do now what time has made due; nodes do it all the time."""
-        return await self._store.sweep()
-
-    async def _check_served(self, tasks: Sequence[NewTask], unserved: str) -> None:
-        if unserved not in ("wait", "refuse"):
-            raise InvalidArgumentError(f"unserved {unserved!r} is not one of wait, refuse")
-        if unserved == "wait":
-            return
-        for capabilities in {required_capabilities(task) for task in tasks}:
-            if not await self._has_holder(capabilities):
-                raise NoCandidateError(f"no live node holds {', '.join(sorted(capabilities))}")
+def _together(payload: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    clash = set(arguments) & set(payload)
+    if clash:
+        raise InvalidArgumentError(f"argument {min(clash)!r} is given twice: in the payload and by keyword")
+    return {**payload, **arguments}
 
 
 def _seconds(timeout: timedelta | None) -> float | None:

@@ -19,6 +19,10 @@ ANOTHER_VALUE: dict[str, str] = {
     "logging.level": "DEBUG",
     "logging.format": "json",
     "agents": '[{"name": "scout"}]',
+    "labels": "zone=eu",
+    "task_distribution.algorithm": "random",
+    "task_distribution.seed": "7",
+    "durability": "D1",
 }
 
 
