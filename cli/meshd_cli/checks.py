@@ -3,8 +3,9 @@
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from meshd.ids import new_id
 from meshd.mesh import Mesh
 from meshd.nodes.model import Node, Verdict
 from meshd.tasks.model import Durability, TaskState
-from meshd.tasks.routing import requirements_of
+from meshd.tasks.routing import claimer_of, serves
 from meshd_cli.render import Document
 from meshd_cli.session import Session
 
@@ -24,6 +25,7 @@ SAMPLES = 20
 SLOW_MS = 50.0
 CLOCK_SKEW_MS = 1_000
 CONNECT_SECONDS = 2.0
+SHOWN_FINDINGS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +38,9 @@ class Check:
     fix: str = ""
 
 
-def examine(session: Session) -> Document:
-    """Run every check that can be run here."""
-    checks = list(_checks(session))
+def examine(session: Session, *, repair: bool) -> Document:
+    """Run every check that can be run here; with `repair`, mend what the audit of the tasks finds."""
+    checks = list(_checks(session, repair=repair))
     return {
         "kind": "doctor",
         "healthy": all(check.state != "fail" for check in checks),
@@ -46,7 +48,7 @@ def examine(session: Session) -> Document:
     }
 
 
-def _checks(session: Session) -> Iterable[Check]:
+def _checks(session: Session, *, repair: bool) -> Iterable[Check]:
     yield _package()
     try:
         settings = session.settings
@@ -62,20 +64,28 @@ def _checks(session: Session) -> Iterable[Check]:
         yield port
         if port.state == "fail":
             return
-        yield from session.run(_examine_store)
+        yield from session.run(partial(_examine_store, repair=repair))
     except MeshError as exc:
         yield Check(name="store", state="fail", detail=str(exc), fix=_store_fix(exc))
         return
     yield _registration(session)
 
 
-async def _examine_store(mesh: Mesh) -> list[Check]:
+async def _examine_store(mesh: Mesh, *, repair: bool) -> list[Check]:
     found: list[Check] = []
-    for check in (_connectivity, _writing, _clock, _ports, _heartbeats, _waiting_tasks):
+    checks: dict[str, Callable[[Mesh], Awaitable[Check]]] = {
+        "store": _connectivity,
+        "performance": _writing,
+        "clock": _clock,
+        "ports": _ports,
+        "heartbeats": _heartbeats,
+        "waiting tasks": _waiting_tasks,
+        "task audit": partial(_audit, repair=repair),
+    }
+    for name, check in checks.items():
         try:
             found.append(await check(mesh))
         except MeshError as exc:
-            name = check.__name__.strip("_").replace("_", " ")
             found.append(Check(name=name, state="fail", detail=str(exc), fix=_store_fix(exc)))
     return found
 
@@ -108,8 +118,10 @@ def _state_dir(path: Path) -> Check:
 
 def _port(url: str) -> Check:
     parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss"):
+    if parts.scheme.partition("+")[0] not in ("redis", "rediss"):
         return Check(name="connectivity", state="ok", detail="the store is a file of this machine: no port is needed")
+    if "+" in parts.scheme:
+        return Check(name="connectivity", state="ok", detail="the store is several servers: who answers is seen below")
     address = (parts.hostname or "localhost", parts.port or 6379)
     try:
         socket.create_connection(address, timeout=CONNECT_SECONDS).close()
@@ -128,8 +140,11 @@ async def _connectivity(mesh: Mesh) -> Check:
     health = await mesh.backend.health()
     detail = (
         f"{health.kind} {health.version} at {health.url}, durability {health.durability}, "
+        f"{'' if health.replicas is None else f'{health.replicas} replicas, '}"
         f"round trip {median(latencies):.2f} ms (longest {max(latencies):.2f} ms)"
     )
+    if health.alarms:
+        return Check(name="store", state="warn", detail=detail, fix="; ".join(health.alarms))
     if health.durability is Durability.D0:
         fix = "turn on persistence: for Redis, appendonly yes"
         return Check(name="store", state="warn", detail=detail, fix=fix)
@@ -208,20 +223,29 @@ def _oldest(nodes: list[Node]) -> int:
 
 async def _waiting_tasks(mesh: Mesh) -> Check:
     page = await mesh.tasks.list(states=[TaskState.READY], limit=100)
-    unserved: set[str] = set()
-    for route in {task.route for task in page.tasks}:
-        task_type, capabilities = requirements_of(route)
-        holders = await mesh.nodes.holders(capabilities | {task_type})
-        if not any(not holder.agent_id for holder in holders):
-            unserved.add(route)
+    offers = [claimer_of(node.profile) for node in await mesh.nodes.list()]
+    unserved = {task.route for task in page.tasks if not any(serves(offer, task.route) for offer in offers)}
     if unserved:
         return Check(
             name="waiting tasks",
             state="warn",
             detail=f"ready tasks that no live node can run: {', '.join(sorted(unserved))}",
-            fix="start a node with these capabilities, or cancel the tasks",
+            fix="`mesh explain TASK` says what each node lacks; start one that has it, or cancel the tasks",
         )
     return Check(name="waiting tasks", state="ok", detail=f"{len(page.tasks)} ready, each with a node that can run it")
+
+
+async def _audit(mesh: Mesh, *, repair: bool) -> Check:
+    report = await mesh.tasks.audit(repair=repair)
+    if not report.findings:
+        return Check(name="task audit", state="ok", detail=f"{report.checked} tasks, every invariant holds")
+    mended = sum(finding.repaired for finding in report.findings)
+    shown = "; ".join(f"{found.invariant} {found.subject}: {found.what}" for found in report.findings[:SHOWN_FINDINGS])
+    detail = f"{report.checked} tasks, {len(report.findings)} findings, {mended} repaired: {shown}"
+    if report.is_sound:
+        return Check(name="task audit", state="warn", detail=detail, fix="repaired; run `mesh doctor` again to be sure")
+    fix = "report what could not be repaired" if repair else "`mesh doctor --repair` mends the indexes"
+    return Check(name="task audit", state="fail", detail=detail, fix=fix)
 
 
 def _registration(session: Session) -> Check:

@@ -57,6 +57,13 @@ def priorities(incomplete: str) -> list[str]:
     return [priority.value for priority in Priority if priority.value.startswith(incomplete)]
 
 
+def policies(incomplete: str) -> list[str]:
+    """Return the ways a task can find its node."""
+    from meshd.tasks.scoring import RoutingPolicy
+
+    return [policy.value for policy in RoutingPolicy if policy.value.startswith(incomplete)]
+
+
 def _ask(question: "Callable[[Mesh], Awaitable[list[str]]]", incomplete: str) -> list[str]:
     import asyncio
 

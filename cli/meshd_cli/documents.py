@@ -1,6 +1,7 @@
 """What commands read, as plain JSON types: the stable shape behind `--json`, and what every view is drawn from."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +41,9 @@ def node_document(node: Node) -> dict[str, Any]:
         "tasks_failed": vitals.tasks_failed,
         "error_rate": round(vitals.error_rate, 4),
         "capabilities": sorted(profile.all_capabilities),
+        "levels": {name: level.name.lower() for name, level in sorted(profile.levels.items())},
+        "labels": dict(sorted(profile.labels.items())),
+        "history": {task_type: asdict(ended) for task_type, ended in vitals.history.items()},
         "specializations": list(profile.specializations),
         "task_types": sorted(profile.task_types),
         "agents": [agent_document(agent) for agent in profile.agents],
@@ -104,6 +108,9 @@ def task_document(task: Task) -> dict[str, Any]:
         **task_summary(task),
         "requires": sorted(requirements_of(task.route)[1]),
         "preferred_types": list(task.preferred_types),
+        "preferences": list(task.preferences),
+        "placed_on": task.placed_on,
+        "pinned": task.pinned,
         "due_at": moment(task.due_ms),
         "deadline_at": moment(task.deadline_ms),
         "timeout_seconds": task.policy.timeout_ms / 1000,

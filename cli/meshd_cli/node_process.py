@@ -13,6 +13,7 @@ from meshd.runtime.modules import adopt, import_handlers
 from meshd.runtime.node import Node
 from meshd.settings import Settings
 from meshd.specialists.registry import create_node
+from meshd.tasks.routing import labels_of
 from meshd_cli.session import Session
 
 
@@ -23,6 +24,7 @@ class NodeWords:
     name: str = ""
     type: str = ""
     capabilities: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     role: str = ""
     module: str = ""
     concurrency: int | None = None
@@ -39,6 +41,7 @@ class NodeWords:
             "--name": self.name,
             "--type": self.type,
             "--capabilities": ",".join(self.capabilities),
+            "--labels": ",".join(self.labels),
             "--role": self.role,
             "--module": self.module,
             "--concurrency": "" if self.concurrency is None else str(self.concurrency),
@@ -69,6 +72,7 @@ def build_node(words: NodeWords, settings: Settings) -> Node:
         name=name,
         type=own_type,
         capabilities=words.capabilities or settings.capabilities,
+        labels=labels_of([*settings.labels, *words.labels]),
         role=words.role or None,
         concurrency=words.concurrency,
         port=settings.port,
@@ -122,6 +126,7 @@ def words_of(spec: NodeSpec, *, folder: Path) -> NodeWords:
         name=spec.name,
         type=spec.type or "",
         capabilities=tuple(spec.capabilities),
+        labels=tuple(spec.labels),
         role=spec.role,
         module=module,
         concurrency=spec.concurrency,

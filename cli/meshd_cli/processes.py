@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Option("--name", help="Id of the node.", show_default=False)]
 Type = Annotated[str, typer.Option("--type", help="Node type; default from the settings.", show_default=False)]
 Capabilities = Annotated[str, typer.Option("--capabilities", metavar="A,B", help="What it can do.", show_default=False)]
+Labels = Annotated[str, typer.Option("--labels", metavar="A=X,B=Y", help="What it has.", show_default=False)]
 Role = Annotated[str, typer.Option("--role", help="Role of its agent, free text.", show_default=False)]
 Module = Annotated[
     str, typer.Option("--module", metavar="MODULE|FILE.py", help="Python module with its handlers.", show_default=False)
@@ -56,6 +57,7 @@ def start(
     name: Name = "",
     type: Type = "",
     capabilities: Capabilities = "",
+    labels: Labels = "",
     role: Role = "",
     module: Module = "",
     concurrency: Concurrency = None,
@@ -70,7 +72,7 @@ def start(
     \b
     Examples:
       mesh node start --name n1 --capabilities text.analyze --module my_handlers
-      mesh node start --name sales-1 --role sales --capabilities upselling,discounts
+      mesh node start --name sales-1 --role sales --capabilities upselling,german=expert --labels zone=eu
     """
     from meshd.runtime.entry import Ties, end_process
     from meshd_cli import machine
@@ -80,6 +82,7 @@ def start(
         name=name,
         type=type,
         capabilities=split(capabilities),
+        labels=split(labels),
         role=role,
         module=module,
         concurrency=concurrency,
@@ -93,6 +96,7 @@ def enable(
     name: Name = "",
     type: Type = "",
     capabilities: Capabilities = "",
+    labels: Labels = "",
     role: Role = "",
     module: Module = "",
     concurrency: Concurrency = None,
@@ -109,7 +113,13 @@ def enable(
     from meshd_cli.node_process import NodeWords, split
 
     words = NodeWords(
-        name=name, type=type, capabilities=split(capabilities), role=role, module=module, concurrency=concurrency
+        name=name,
+        type=type,
+        capabilities=split(capabilities),
+        labels=split(labels),
+        role=role,
+        module=module,
+        concurrency=concurrency,
     )
     session = session_of(ctx)
     done = machine.enable(session, words, timeout=timedelta(seconds=timeout))

@@ -123,7 +123,7 @@ def test_doctor_finds_a_sound_mesh_healthy(served: Cli) -> None:
     names = {check["name"] for check in said.json["checks"]}
     assert names == {
         "package", "settings", "state folder", "connectivity", "store", "performance", "clock", "ports", "heartbeats",
-        "waiting tasks", "registration",
+        "waiting tasks", "task audit", "registration",
     }  # fmt: skip
     assert {check["state"] for check in said.json["checks"]} == {"ok"}
 

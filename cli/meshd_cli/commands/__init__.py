@@ -3,7 +3,7 @@
 import typer
 
 from meshd_cli import demo, processes
-from meshd_cli.commands import config, doctor, nodes, shell, status, submit, sync, tasks
+from meshd_cli.commands import config, dead, doctor, explain, nodes, pausing, shell, status, submit, sync, tasks
 
 
 def register(app: typer.Typer) -> None:
@@ -11,8 +11,10 @@ def register(app: typer.Typer) -> None:
     processes.register(app)
     status.register(app)
     submit.register(app)
-    tasks.register(app)
+    dead.register(tasks.register(app))
+    explain.register(app)
     nodes.register(app)
+    pausing.register(app)
     sync.register(app)
     doctor.register(app)
     config.register(app)

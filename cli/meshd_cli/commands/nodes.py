@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_nodes)
     group.command("show")(show_node)
     group.command("drain")(drain)
+    group.command("resume")(resume)
     app.add_typer(group, name="nodes")
 
 
@@ -81,6 +82,22 @@ def drain(ctx: typer.Context, id: NodeId) -> None:
 
     async def read(mesh: "Mesh") -> dict[str, Any]:
         await mesh.nodes.drain(id)
+        return await _document(mesh, id)
+
+    show(ctx, read, "nodes.one")
+
+
+def resume(ctx: typer.Context, id: NodeId) -> None:
+    """Let a drained node claim again.
+
+    \b
+    Examples:
+      mesh nodes resume reader-1
+      mesh nodes resume reader-1 && mesh nodes show reader-1 --watch
+    """
+
+    async def read(mesh: "Mesh") -> dict[str, Any]:
+        await mesh.nodes.resume(id)
         return await _document(mesh, id)
 
     show(ctx, read, "nodes.one")

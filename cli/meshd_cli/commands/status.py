@@ -95,6 +95,7 @@ def _reader(session: Session) -> Callable[["Mesh"], Any]:
     async def read(mesh: "Mesh") -> dict[str, Any]:
         import asyncio
 
+        from meshd.nodes.model import Verdict
         from meshd.tasks.model import TaskState
         from meshd_cli.documents import is_active, node_summary, task_summary, task_totals
 
@@ -114,6 +115,8 @@ def _reader(session: Session) -> Callable[["Mesh"], Any]:
                 "nodes": len(nodes),
                 "active_nodes": sum(is_active(node) for node in nodes),
                 **task_totals(counts),
+                "capacity": sum(node.profile.capacity for node in nodes if node.verdict is Verdict.ALIVE),
+                "lost_capacity": sum(node.profile.capacity for node in nodes if node.verdict is Verdict.DEAD),
                 "memory_sync_items": None,
             },
             "tasks": {state.value: counts.get(state, 0) for state in TaskState},

@@ -8,7 +8,7 @@ import typer
 
 from meshd_cli import render
 from meshd_cli.commands.status import listed
-from meshd_cli.completion import priorities, task_types
+from meshd_cli.completion import node_ids, node_types, policies, priorities, task_types
 from meshd_cli.durations import duration
 from meshd_cli.session import Session, session_of
 
@@ -29,8 +29,14 @@ def submit(
     priority: Annotated[
         str, typer.Option(help="critical, high, normal, low, background.", autocompletion=priorities)
     ] = "normal",
-    requires: Annotated[str, typer.Option(help="Capabilities the node must hold: a,b.")] = "",
-    prefer: Annotated[str, typer.Option(help="Node types to prefer, kept with the task: a,b.")] = "",
+    requires: Annotated[str, typer.Option(help="What the node must meet: gpu,python>=advanced,zone=eu.")] = "",
+    prefer: Annotated[str, typer.Option(help="Node types to prefer: a,b.", autocompletion=node_types)] = "",
+    prefers: Annotated[str, typer.Option(help="What the node should meet, with weights: zone=eu:2,gpu.")] = "",
+    node: Annotated[str | None, typer.Option(help="The only node that may run it.", autocompletion=node_ids)] = None,
+    not_on: Annotated[str, typer.Option(help="Nodes that may not run it: a,b.", autocompletion=node_ids)] = "",
+    routing: Annotated[
+        str | None, typer.Option(help="How it finds its node: least_loaded, ...", autocompletion=policies)
+    ] = None,
     context: Annotated[str | None, typer.Option(help="JSON that travels along, @file or -.", metavar="JSON")] = None,
     delay: Annotated[
         timedelta | None, typer.Option(parser=duration, help="Not before this.", metavar="DURATION")
@@ -40,6 +46,10 @@ def submit(
     ] = None,
     timeout: Annotated[
         timedelta | None, typer.Option(parser=duration, help="Longest run of one attempt.", metavar="DURATION")
+    ] = None,
+    progress_timeout: Annotated[
+        timedelta | None,
+        typer.Option(parser=duration, help="Longest time without a sign of progress.", metavar="DURATION"),
     ] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key is the same task.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False,
@@ -55,6 +65,7 @@ def submit(
     \b
     Examples:
       mesh submit text.analyze --arg text="Not bad at all." --priority high --wait
+      mesh submit train --requires "gpu,memory_gb>=64" --prefers zone=eu:2 --not-on node-3
       mesh submit report.build --payload @job.json --key nightly-7 --delay 10m --unserved wait
     """
     from meshd_cli.payloads import arguments, read_json
@@ -70,10 +81,15 @@ def submit(
             priority=priority,
             requires=listed(requires),
             preferred_types=listed(prefer),
+            prefers=listed(prefers),
+            node=node,
+            not_on=listed(not_on),
+            routing=routing,
             context=surroundings,
             delay=delay,
             deadline=deadline,
             timeout=timeout,
+            progress_timeout=progress_timeout,
             idempotency_key=key,
             unserved=unserved,
         )

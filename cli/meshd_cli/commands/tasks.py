@@ -8,7 +8,7 @@ import typer
 
 from meshd_cli import render
 from meshd_cli.commands.status import listed
-from meshd_cli.completion import node_ids, task_ids, task_states, task_types
+from meshd_cli.completion import node_ids, priorities, task_ids, task_states, task_types
 from meshd_cli.durations import duration
 from meshd_cli.session import session_of
 from meshd_cli.watching import Watch, show
@@ -27,14 +27,18 @@ Examples:
 """
 
 
-def register(app: typer.Typer) -> None:
+def register(app: typer.Typer) -> typer.Typer:
+    """Put the commands on `app`; return their group."""
     group = typer.Typer(no_args_is_help=True, help=TASKS_HELP)
     group.command("list")(list_tasks)
     group.command("show")(show_task)
     group.command("wait")(wait)
     group.command("cancel")(cancel)
     group.command("redrive")(redrive)
+    group.command("priority")(priority)
+    group.command("rate")(rate)
     app.add_typer(group, name="tasks")
+    return group
 
 
 def list_tasks(
@@ -132,6 +136,55 @@ def redrive(ctx: typer.Context, id: TaskId) -> None:
         return _document(await mesh.tasks.redrive(id))
 
     show(ctx, read, "tasks.one")
+
+
+def priority(
+    ctx: typer.Context,
+    id: TaskId,
+    level: Annotated[
+        str,
+        typer.Argument(metavar="PRIORITY", help="critical, high, normal, low, background.", autocompletion=priorities),
+    ],
+) -> None:
+    """Give a task that has not ended another priority. It keeps its age.
+
+    \b
+    Examples:
+      mesh tasks priority 01JD0000000000000000000000 critical
+      mesh tasks list --state ready --json | jq -r '.tasks[].id' | xargs -I{} mesh tasks priority {} low
+    """
+
+    async def read(mesh: "Mesh") -> dict[str, Any]:
+        return _document(await mesh.tasks.reprioritize(id, level))
+
+    show(ctx, read, "tasks.one")
+
+
+def rate(
+    ctx: typer.Context,
+    window: Annotated[
+        timedelta | None, typer.Option(parser=duration, help="How far back; 1 hour by default.", metavar="DURATION")
+    ] = None,
+) -> None:
+    """Show how many tasks completed and how many died of late, counted from the event log.
+
+    \b
+    Examples:
+      mesh tasks rate
+      mesh tasks rate --window 10m --json | jq .rate
+    """
+
+    async def read(mesh: "Mesh") -> dict[str, Any]:
+        found = await mesh.completion_rate(window or timedelta(hours=1))
+        return {
+            "kind": "rate",
+            "completed": found.completed,
+            "failed": found.failed,
+            "rate": found.rate,
+            "covered_seconds": found.covered_ms / 1000,
+        }
+
+    show(ctx, read, "tasks.rate")
 
 
 def _document(task: Any) -> dict[str, Any]:

@@ -68,6 +68,10 @@ def details(node: Mapping[str, Any]) -> "Iterator[RenderableType]":
     yield item("Tasks Done", node["tasks_completed"])
     yield item("Error Rate", f"{node['error_rate']:.1%}")
     yield item("Capabilities", names(node["capabilities"]))
+    if node["levels"]:
+        yield item("Levels", names([f"{name} {level}" for name, level in node["levels"].items()]))
+    if node["labels"]:
+        yield item("Labels", names([f"{name}={value}" for name, value in node["labels"].items()]))
     yield item("Specializations", names(node["specializations"]))
     yield item("Last Heartbeat", word(node["band"]).append(f", {age(node['heartbeat_age_seconds'])} ago"))
     for agent in node["agents"]:

@@ -47,6 +47,8 @@ def _totals(document: Mapping[str, Any]) -> "Iterator[RenderableType]":
     yield item("Mesh", document["mesh"])
     yield item("Total Nodes", totals["nodes"])
     yield item("Active Nodes", totals["active_nodes"])
+    lost = f", {totals['lost_capacity']} lost with dead nodes" if totals["lost_capacity"] else ""
+    yield item("Capacity", f"{totals['capacity']} tasks at once{lost}")
     yield item("Pending Tasks", totals["pending"])
     yield item("Running Tasks", totals["running"])
     yield item("Completed Tasks", totals["completed"])

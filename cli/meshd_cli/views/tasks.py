@@ -26,6 +26,32 @@ def listing(document: "Document") -> "Iterator[RenderableType]":
         yield quiet(f"more: --cursor {document['cursor']}")
 
 
+def dead(document: "Document") -> "Iterator[RenderableType]":
+    """Yield one line per dead letter, newest first."""
+    rows = [
+        (task["id"], task["type"], task["reason"], task["finished_at"], task["error"]) for task in document["tasks"]
+    ]
+    yield table(("TASK", "TYPE", "REASON", "DIED", "LAST ERROR"), rows)
+    if document["cursor"]:
+        yield quiet(f"more: --cursor {document['cursor']}")
+
+
+def rate(document: "Document") -> "Iterator[RenderableType]":
+    """Yield how tasks ended of late."""
+    share = document["rate"]
+    yield item("Completed", document["completed"])
+    yield item("Died", document["failed"])
+    yield item("Completion Rate", "-" if share is None else f"{share:.1%}")
+    yield item("Covered", f"{document['covered_seconds']:.0f} s")
+
+
+def pauses(document: "Document") -> "Iterator[RenderableType]":
+    """Yield what is held back."""
+    yield item("Mesh", "paused" if document["mesh"] else "runs")
+    yield item("Paused types", names(document["task_types"]))
+    yield item("Paused nodes", names(document["nodes"]))
+
+
 def one(document: "Document") -> "Iterator[RenderableType]":
     """Yield everything about one task."""
     task = document["task"]
@@ -34,6 +60,10 @@ def one(document: "Document") -> "Iterator[RenderableType]":
     yield item("State", word(task["state"], upper=True).append(f": {task['reason']}" if task["reason"] else ""))
     yield item("Priority", task["priority"])
     yield item("Requires", names(task["requires"]))
+    if task["preferences"] or task["preferred_types"]:
+        yield item("Prefers", names([*(f"type {name}" for name in task["preferred_types"]), *task["preferences"]]))
+    if task["placed_on"]:
+        yield item("Placed on", f"{task['placed_on']}{' (pinned)' if task['pinned'] else ''}")
     yield item("Node", task["node"] or "-")
     yield item(
         "Attempt",
