@@ -1,6 +1,7 @@
-"""`python -m tests.chaos --backend redis --tasks 20000 --kills 30 --redis-kills 2 --seed 7`: one run, its table.
+"""`python -m tests.chaos --suite full --backend both`: kill nodes and the store, check the history.
 
-Exit code 1 on any violation; then the processes' logs and traces stay where the last line says.
+`--suite` chooses the numbers of a run, and any of them can be given instead. Prints each run's table, then all of them
+as Markdown. Exit code 1 on any violation; then the processes' logs and traces stay where the last line says.
 """
 
 import argparse
@@ -8,44 +9,54 @@ import asyncio
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from tests.chaos.outcome import Outcome, markdown
 from tests.chaos.run import Run, carry_out
+from tests.chaos.suites import SUITES
+
+NUMBERS: Mapping[str, str] = {
+    "tasks": "how many tasks to submit",
+    "kills": "how many node processes to kill",
+    "redis-kills": "how often to kill redis-server (Redis only)",
+    "freezes": "how often to stop a node process until it is a zombie",
+    "leaves": "how often to ask a node process to leave",
+    "nodes": "node processes",
+    "concurrency": "tasks a node runs at once",
+    "seed": "draws tasks, kills and victims",
+}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kill nodes and check the history.")
-    parser.add_argument("--backend", choices=["sqlite", "redis"], default="redis")
-    parser.add_argument("--tasks", type=int, default=20_000)
-    parser.add_argument("--kills", type=int, default=30, help="how many node processes to kill")
-    parser.add_argument("--redis-kills", type=int, default=0, help="how often to kill redis-server (Redis only)")
-    parser.add_argument("--freezes", type=int, default=0, help="how often to stop a node process until it is a zombie")
-    parser.add_argument("--nodes", type=int, default=4)
-    parser.add_argument("--concurrency", type=int, default=8, help="tasks a node runs at once")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for the work")
-    given = parser.parse_args()
-    if given.redis_kills and given.backend != "redis":
-        parser.error("--redis-kills needs --backend redis")
-    run = Run(
-        backend=given.backend,
-        tasks=given.tasks,
-        kills=given.kills,
-        store_kills=given.redis_kills,
-        freezes=given.freezes,
-        seed=given.seed,
-        nodes=given.nodes,
-        concurrency=given.concurrency,
-        timeout_s=given.timeout,
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--suite", choices=sorted(SUITES), default="slow")
+    parser.add_argument("--backend", choices=["sqlite", "redis", "both"], default="redis")
+    for name, meaning in NUMBERS.items():
+        field = "store_kills" if name == "redis-kills" else name
+        parser.add_argument(f"--{name}", type=int, dest=field, help=meaning)
+    parser.add_argument("--lost-answers", type=float, help="share of answers to nodes cut off on the way (Redis only)")
+    parser.add_argument("--fsync", choices=["everysec", "always"], help="when Redis syncs its append-only file")
+    parser.add_argument("--timeout", type=float, dest="timeout_s", help="seconds for the work")
+    given = vars(parser.parse_args())
+    suite, backend = given.pop("suite"), given.pop("backend")
+    changes = {name: value for name, value in given.items() if value is not None}
+    backends = ["redis", "sqlite"] if backend == "both" else [backend]
+    outcomes = [_carry_out(replace(SUITES[suite](one), **changes)) for one in backends]
+    sys.stdout.write(f"\n{markdown(outcomes)}\n")
+    return int(any(outcome.violations for outcome in outcomes))
+
+
+def _carry_out(run: Run) -> Outcome:
     directory = Path(tempfile.mkdtemp(prefix="meshd-chaos-"))
     outcome = asyncio.run(carry_out(run, directory))
     sys.stdout.write(outcome.table() + "\n")
     if outcome.violations:
         sys.stdout.write(f"logs and traces: {directory}\n")
-        return 1
-    shutil.rmtree(directory)
-    return 0
+    else:
+        shutil.rmtree(directory)
+    return outcome
 
 
 if __name__ == "__main__":

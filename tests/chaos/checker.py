@@ -5,15 +5,18 @@ against the handlers' files, and the client's receipts against all of them.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from tests.chaos.history import Effect, Entry, Final, Freeze, History, Phase, Remains, Rule, Violation
+from tests.chaos.history import STORE, Entry, Final, Freeze, History, Phase, Remains, Rule, Violation
 
 CLOCK_SLACK_MS = 250
 """Our clock and the store's are the same machine's; this covers the way between them."""
 
 ZOMBIE_MS = 1_000
 """How long after it was woken a node may take to learn that it was judged dead."""
+
+START_MS = 1_000
+"""How long after its claim a task's start may be on its way."""
 
 HELD = frozenset({"claimed", "running"})
 ENDED = frozenset({"completed", "dead", "cancelled", "expired"})
@@ -23,18 +26,20 @@ STEPS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "submitted": (frozenset({""}), frozenset({"ready", "scheduled", "blocked"})),
     "claimed": (frozenset({"ready"}), frozenset({"claimed"})),
     "started": (frozenset({"claimed"}), frozenset({"running"})),
-    "completed": (frozenset({"running"}), frozenset({"completed"})),
+    "completed": (HELD, frozenset({"completed"})),
     "failed": (HELD, frozenset({"ready", "scheduled", "dead", "cancelled"})),
     "released": (HELD, frozenset({"ready", "cancelled"})),
     "stopped": (frozenset({"running"}), frozenset({"cancelled"})),
     "promoted": (frozenset({"scheduled"}), frozenset({"ready"})),
+    "opened": (frozenset({"ready", "scheduled"}), frozenset({"ready", "scheduled"})),
+    "reprioritized": (OPEN, OPEN),
     "reclaimed": (HELD, frozenset({"ready", "dead", "cancelled"})),
     "cancel_requested": (frozenset({"running"}), frozenset({"running"})),
     "cancelled": (OPEN - {"running"}, frozenset({"cancelled"})),
     "expired": (OPEN, frozenset({"expired"})),
     "redriven": (frozenset({"dead", "cancelled", "expired"}), frozenset({"ready"})),
 }
-"""From where each verb may come, and where it may lead."""
+"""From where each verb may come, and where it may lead; an end may overtake its start, and stands for it then."""
 
 RAISES = frozenset({"claimed", "reclaimed", "cancelled", "expired", "redriven"})
 """Verbs that need a new token; all others keep the one before."""
@@ -52,7 +57,7 @@ def check(history: History) -> list[Violation]:
         found += _check_completions(task_id, entries)
     found += _check_receipts(history, by_task)
     found += _check_records(history, by_task)
-    found += _check_effects(by_task, history.effects)
+    found += _check_effects(by_task, history)
     found += _check_reruns(history, by_task)
     found += _check_deaths(history)
     found += [
@@ -155,9 +160,9 @@ def _differences(final: Final, entries: Sequence[Entry], *, number: int) -> Iter
         yield f"result of request {final.result_number}, but the task is request {number}"
 
 
-def _check_effects(by_task: Mapping[str, Sequence[Entry]], effects: Iterable[Effect]) -> Iterator[Violation]:
-    seen = Counter((effect.task_id, effect.token, effect.phase) for effect in effects)
-    started = _pairs(by_task, "started")
+def _check_effects(by_task: Mapping[str, Sequence[Entry]], history: History) -> Iterator[Violation]:
+    seen = Counter((effect.task_id, effect.token, effect.phase) for effect in history.effects)
+    started = _pairs(by_task, "started", "completed", "failed") | _unheard_starts(by_task, history)
     for (task_id, token, phase), times in seen.items():
         if times > 1:
             yield Violation(rule=Rule.EFFECT, subject=task_id, detail=f"{phase} {times} times under token {token}")
@@ -169,8 +174,26 @@ def _check_effects(by_task: Mapping[str, Sequence[Entry]], effects: Iterable[Eff
             yield Violation(rule=Rule.EFFECT, subject=task_id, detail=detail)
 
 
-def _pairs(by_task: Mapping[str, Sequence[Entry]], verb: str) -> set[tuple[str, int]]:
-    return {(task_id, entry.token) for task_id, entries in by_task.items() for entry in entries if entry.verb == verb}
+def _pairs(by_task: Mapping[str, Sequence[Entry]], *verbs: str) -> set[tuple[str, int]]:
+    return {(task_id, entry.token) for task_id, entries in by_task.items() for entry in entries if entry.verb in verbs}
+
+
+def _unheard_starts(by_task: Mapping[str, Sequence[Entry]], history: History) -> set[tuple[str, int]]:
+    """Return the claims whose handlers may have begun although the store never recorded it.
+
+    A handler begins while its start is on the way. Meanwhile the store may die, or take the task back from a zombie.
+    """
+    deaths = [kill.at_ms for kill in history.kills if kill.life == STORE]
+    begun = {(one.task_id, one.token): one.at_ms for one in history.effects if one.phase is Phase.START}
+    found: set[tuple[str, int]] = set()
+    for task_id, entries in by_task.items():
+        for entry, after in zip(entries, [*entries[1:], None], strict=True):
+            is_lost = any(-CLOCK_SLACK_MS <= death_ms - entry.at_ms <= START_MS for death_ms in deaths)
+            is_taken = after is not None and after.verb == "reclaimed"
+            is_soon = begun.get((task_id, entry.token), 0) - entry.at_ms <= START_MS
+            if entry.verb == "claimed" and is_soon and (is_lost or is_taken):
+                found.add((task_id, entry.token))
+    return found
 
 
 def _check_reruns(history: History, by_task: Mapping[str, Sequence[Entry]]) -> Iterator[Violation]:
@@ -229,6 +252,11 @@ def _check_remains(remains: Remains, *, completed: int) -> Iterator[Violation]:
     for node_id, held in remains.open_counts.items():
         if held:
             yield Violation(rule=Rule.REMAINS, subject=f"open_counts[{node_id}]", detail=f"{held} held")
+    if remains.audited < completed:
+        detail = f"looked at {remains.audited} tasks of {completed}"
+        yield Violation(rule=Rule.AUDIT, subject="the audit", detail=detail)
+    for finding in remains.findings:
+        yield Violation(rule=Rule.AUDIT, subject=finding.subject, detail=f"{finding.invariant}: {finding.what}")
     for place, left in remains.indexes.items():
         if left:
             yield Violation(rule=Rule.REMAINS, subject=place, detail=f"{left} left")

@@ -9,6 +9,7 @@ from meshd import Mesh, codec
 from meshd.errors import UnavailableError
 from meshd.events import START, Event
 from meshd.nodes.store import NODES_LOG
+from meshd.tasks.audit import Finding
 from meshd.tasks.model import Task, TaskState
 from meshd.tasks.request import TaskRequest
 from meshd.tasks.store import MAX_BATCH, TASKS_LOG
@@ -114,6 +115,18 @@ async def read_finals(mesh: Mesh, task_ids: Sequence[str]) -> dict[str, Final | 
         tasks = await mesh.backend.tasks.get(batch)
         finals.update(zip(batch, map(_final, tasks), strict=True))
     return finals
+
+
+async def audit(mesh: Mesh) -> tuple[int, list[Finding]]:
+    """Have the store audit itself; return how many tasks it looked at, and what it found."""
+    checked, findings, cursor = 0, list[Finding](), None
+    while True:
+        page = await mesh.backend.tasks.audit(repair=False, cursor=cursor)
+        checked += page.checked
+        findings += page.findings
+        cursor = page.cursor
+        if cursor is None:
+            return checked, findings
 
 
 async def read_node_entries(mesh: Mesh) -> list[NodeEntry]:

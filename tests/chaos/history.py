@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from meshd.tasks.audit import Finding
+
 STORE = "store"
 """The name a kill of the store's server carries instead of a life."""
 
@@ -97,6 +99,9 @@ class Remains:
     open_counts: Mapping[str, int]
     indexes: Mapping[str, int]
     """Entries left in places where only unfinished work may be, by the name of the place."""
+    audited: int
+    """Tasks the store's own audit looked at."""
+    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +115,14 @@ class History:
     effects: Sequence[Effect] = ()
     kills: Sequence[Kill] = ()
     freezes: Sequence[Freeze] = ()
+    leaves: int = 0
+    """Nodes asked to leave in the middle of the run."""
+    lost_answers: int = 0
+    """Answers of the store that never reached the node."""
     exits: Mapping[str, int] = field(default_factory=dict[str, int])
     """Lives that ended although nobody killed them, or not with 0 when asked to leave; with their exit codes."""
+    last_words: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The end of the log of each of those."""
     remains: Remains | None = None
 
 
@@ -142,6 +153,8 @@ class Rule(StrEnum):
     """A node was judged dead that nobody had killed or frozen."""
     EXIT = "P5 process ended"
     """A node process did not survive what it must survive, or did not leave when asked to."""
+    AUDIT = "audit"
+    """The store's own audit found something."""
     REMAINS = "indexes left over"
     """Something still says there is work after all work ended."""
 

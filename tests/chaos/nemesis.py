@@ -4,7 +4,7 @@ Tied to progress and not to time, every blow finds work in flight on a fast mach
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -27,6 +27,8 @@ class Blow(StrEnum):
     """SIGSTOP of a node process, and SIGCONT after its tasks went to others."""
     STORE = "store"
     """SIGKILL of the store's server; it is started again on the same port and directory."""
+    LEAVE = "leave"
+    """SIGTERM of a node process; it is started again under the same name once it has left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +52,18 @@ class KillsStore(Protocol):
     async def restart(self) -> None: ...
 
 
-def plan_strikes(rng: Random, *, kills: int, store_kills: int, freezes: int) -> Sequence[Strike]:
+def plan_strikes(rng: Random, blows: Mapping[Blow, int]) -> Sequence[Strike]:
     """Return the blows of a run, in order: spread over the whole run, each at a random place in its share."""
-    blows = [Blow.KILL] * kills + [Blow.STORE] * store_kills + [Blow.FREEZE] * freezes
-    blows = rng.sample(blows, len(blows))
+    planned = [blow for blow, times in blows.items() for _ in range(times)]
+    planned = rng.sample(planned, len(planned))
     return [
         Strike(
-            after=FIRST + (LAST - FIRST) * (number + rng.uniform(0, 0.9)) / len(blows),
+            after=FIRST + (LAST - FIRST) * (number + rng.uniform(0, 0.9)) / len(planned),
             kind=kind,
             down_s=rng.uniform(0.05, 1.0),
             pick=rng.randrange(1_000),
         )
-        for number, kind in enumerate(blows)
+        for number, kind in enumerate(planned)
     ]
 
 
@@ -73,7 +75,9 @@ class Nemesis:
         self._store = store
         self.kills: list[Kill] = []
         self.freezes: list[Freeze] = []
-        self._frozen: set[str] = set()
+        self.leaves = 0
+        self._spared: set[str] = set()
+        """Lives that are frozen or leaving at the moment."""
 
     async def run(self, strikes: Sequence[Strike], *, reached: Callable[[float], Awaitable[None]]) -> None:
         """Return when every strike was made and every victim is up again; `reached` waits for a share of the work."""
@@ -89,9 +93,11 @@ class Nemesis:
                         group.create_task(self._start_later(life.rpartition(".")[0], strike.down_s))
                     case Blow.FREEZE:
                         group.create_task(self._freeze(await self._victim(strike), strike.down_s))
+                    case Blow.LEAVE:
+                        group.create_task(self._send_away(await self._victim(strike)))
 
     async def _victim(self, strike: Strike) -> str:
-        while not (candidates := [life for life in self._fleet.at_work() if life not in self._frozen]):
+        while not (candidates := [life for life in self._fleet.at_work() if life not in self._spared]):
             await asyncio.sleep(0.02)
         return candidates[strike.pick % len(candidates)]
 
@@ -100,9 +106,14 @@ class Nemesis:
         self._fleet.start(name)
 
     async def _freeze(self, life: str, longer_s: float) -> None:
-        self._frozen.add(life)
+        self._spared.add(life)
         self.freezes.append(await self._fleet.freeze(life, NODE_TIMEOUT_S + longer_s))
-        self._frozen.discard(life)
+        self._spared.discard(life)
+
+    async def _send_away(self, life: str) -> None:
+        self.leaves += 1
+        await self._fleet.send_away(life)
+        self._fleet.start(life.rpartition(".")[0])
 
     async def _strike_store(self, strike: Strike) -> None:
         assert self._store is not None, "this store has no server to kill"

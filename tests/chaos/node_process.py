@@ -5,6 +5,8 @@
 
 import asyncio
 import logging
+import os
+import signal
 import sys
 import time
 from datetime import timedelta
@@ -47,6 +49,12 @@ def make_node(life: str, *, directory: Path, concurrency: int) -> Node:
             raise Retry("once more", delay=timedelta(milliseconds=20))
         trace(Phase.FINISH, context)
         return {"number": number, "token": context.token}
+
+    @node.task("poison")
+    async def poison(number: int, context: TaskContext) -> None:
+        trace(Phase.START, context)
+        await asyncio.sleep(number % 5 / 100)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     return node
 

@@ -24,6 +24,7 @@ class Outcome:
     """One run's result."""
 
     backend: str
+    durability: str
     seed: int
     submitted: int
     completed: int
@@ -34,15 +35,22 @@ class Outcome:
     node_kills: int
     store_kills: int
     freezes: int
+    leaves: int
+    lost_answers: int
     repeated_submits: int
     recovery: Recovery
     seconds: float
     violations: tuple[Violation, ...]
+    audited: int
+    """Tasks the store's own audit looked at after the run."""
+    last_words: Mapping[str, str]
+    """The end of the log of each process that ended by itself, by its life."""
 
-    def table(self) -> str:
-        """Return the outcome for people."""
-        rows: Mapping[str, object] = {
+    def rows(self) -> Mapping[str, object]:
+        """Return the outcome as names and values."""
+        return {
             "backend": self.backend,
+            "durability": self.durability,
             "seed": self.seed,
             "submitted": self.submitted,
             "completed": self.completed,
@@ -52,17 +60,33 @@ class Outcome:
             "node kills": self.node_kills,
             "store kills": self.store_kills,
             "node freezes": self.freezes,
+            "nodes sent away": self.leaves,
+            "answers lost on the way": self.lost_answers,
             "submits repeated": self.repeated_submits,
             "taken back p50/p99": _seconds(self.recovery.taken_back_ms),
             "recovery p50/p99": _seconds(self.recovery.completed_ms),
+            "tasks audited": self.audited,
             "seconds": f"{self.seconds:.1f}",
             "violations": len(self.violations),
         }
-        lines = [f"{name:<22}{value}" for name, value in rows.items()]
+
+    def table(self) -> str:
+        """Return the outcome for people."""
+        lines = [f"{name:<25}{value}" for name, value in self.rows().items()]
         lines += [f"  {violation}" for violation in self.violations[:SHOWN_VIOLATIONS]]
         if len(self.violations) > SHOWN_VIOLATIONS:
             lines.append(f"  … and {len(self.violations) - SHOWN_VIOLATIONS} more")
+        for life, words in self.last_words.items():
+            lines += [f"  {life} ended by itself; its log ends:", *(f"    {line}" for line in words.splitlines())]
         return "\n".join(lines)
+
+
+def markdown(outcomes: Sequence[Outcome]) -> str:
+    """Return outcomes side by side, as a table for a document."""
+    columns = [outcome.rows() for outcome in outcomes]
+    lines = [[name, *(str(column[name]) for column in columns)] for name in columns[0]]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _seconds(times_ms: tuple[int, int]) -> str:

@@ -21,6 +21,11 @@ class Store(Protocol):
     @property
     def url(self) -> str: ...
 
+    @property
+    def port(self) -> int | None:
+        """Where its server listens, if it has one."""
+        ...
+
     async def kill(self) -> Kill: ...
 
     async def restart(self) -> None: ...
@@ -32,8 +37,8 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-def open_store(backend: str, directory: Path) -> Store:
-    return RedisStore(directory) if backend == "redis" else SqliteStore(directory)
+def open_store(backend: str, directory: Path, *, fsync: str) -> Store:
+    return RedisStore(directory, fsync=fsync) if backend == "redis" else SqliteStore(directory)
 
 
 class SqliteStore:
@@ -45,6 +50,10 @@ class SqliteStore:
     @property
     def url(self) -> str:
         return f"sqlite:///{self._path}"
+
+    @property
+    def port(self) -> None:
+        return None
 
     async def kill(self) -> Kill:
         raise NotImplementedError("a file has no process to kill")
@@ -69,15 +78,19 @@ class SqliteStore:
 
 
 class RedisStore:
-    """A redis-server of the run's own that keeps an append-only file, synced each second."""
+    """A redis-server of the run's own that keeps an append-only file."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, fsync: str) -> None:
         self._server = RedisServer(directory / "redis")
-        self._server.start(aof=True)
+        self._server.start(aof=True, options={"--appendfsync": fsync})
 
     @property
     def url(self) -> str:
         return self._server.url
+
+    @property
+    def port(self) -> int:
+        return self._server.port
 
     async def kill(self) -> Kill:
         at_ms = time.time_ns() // 1_000_000

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from meshd.tasks.audit import Finding, Invariant
 from tests.chaos.checker import check
 from tests.chaos.history import (
     STORE,
@@ -61,7 +62,7 @@ def final(token: int, state: str = "completed") -> Final:
 def remains(**changes: dict[str, int]) -> Remains:
     values: dict[str, dict[str, int]] = {"counts": {"completed": 1}, "open_counts": {"a": 0}, "indexes": {"leases": 0}}
     values.update(changes)
-    return Remains(counts=values["counts"], open_counts=values["open_counts"], indexes=values["indexes"])
+    return Remains(audited=1, counts=values["counts"], open_counts=values["open_counts"], indexes=values["indexes"])
 
 
 def good() -> History:
@@ -173,7 +174,7 @@ def test_a_token_that_repeats_falls_or_changes_unasked_is_caught(steps: Steps) -
     "steps",
     [
         (RUN[0], RUN[2], RUN[3]),
-        (RUN[0], RUN[1], RUN[3]),
+        (RUN[0], RUN[3]),
         (RUN[0], RUN[0], *RUN[1:]),
         (RUN[1], RUN[2], RUN[3]),
         (*RUN[:3], ("claimed", "claimed", 20), ("started", "running", 20), ("completed", "completed", 20)),
@@ -186,7 +187,7 @@ def test_a_token_that_repeats_falls_or_changes_unasked_is_caught(steps: Steps) -
     ],
     ids=[
         "start without claim",
-        "complete without start",
+        "complete without claim",
         "submitted twice",
         "never submitted",
         "claimed from its holder",
@@ -300,3 +301,33 @@ def test_a_process_that_ended_by_itself_is_caught() -> None:
 )
 def test_what_is_left_over_is_caught(left: Callable[[], Remains]) -> None:
     assert rules(replace(good(), remains=left())) == {Rule.REMAINS}
+
+
+def test_what_the_stores_audit_finds_is_a_violation() -> None:
+    finding = Finding(invariant=Invariant.NO_STRAYS, subject="lease", what="names t2, which does not exist")
+    assert rules(replace(good(), remains=replace(remains(), findings=[finding]))) == {Rule.AUDIT}
+
+
+def test_an_audit_that_looked_at_too_little_is_a_violation() -> None:
+    assert rules(replace(good(), remains=replace(remains(), audited=0))) == {Rule.AUDIT}
+
+
+def test_an_end_may_overtake_its_start() -> None:
+    assert check(with_log(good(), *RUN[:2], RUN[3])) == []
+
+
+def test_a_handler_may_have_begun_when_the_store_died_with_its_start_in_hand() -> None:
+    steps: Steps = (*RUN[:2], ("released", "ready", 10), *RERUN[4:])
+    effects = [replace(effect(Phase.START, 10, "b.1"), at_ms=2_010), *ran(20)]
+    lost = replace(with_log(good(), *steps), finals={"t": final(20)}, effects=effects)
+    assert rules(lost) == {Rule.EFFECT}
+    assert check(replace(lost, kills=[Kill(life=STORE, at_ms=2_005)])) == []
+
+
+def test_a_zombies_handler_may_have_begun_before_it_heard_that_its_task_was_taken_back() -> None:
+    steps: Steps = (*RERUN[:2], *RERUN[3:])
+    begun = replace(effect(Phase.START, 10, "a.1"), at_ms=2_010)
+    taken = replace(with_log(good_rerun(), *steps), effects=[begun, *ran(20)], kills=[Kill(life="a.1", at_ms=2_900)])
+    assert check(taken) == []
+    late = replace(begun, at_ms=2_000 + 1_001)
+    assert rules(replace(taken, effects=[late, *ran(20)])) == {Rule.EFFECT}

@@ -16,7 +16,7 @@ NODE_TIMEOUT_S = 1.5
 SWEEP_S = 0.1
 
 
-def brisk_settings(mesh: str) -> Settings:
+def brisk_settings(mesh: str, *, max_crashes: int = 20) -> Settings:
     """Timings short enough to see many deaths in a minute; limits no chance of the nemesis can reach."""
     return Settings.load(
         mesh=mesh,
@@ -24,7 +24,7 @@ def brisk_settings(mesh: str) -> Settings:
         node_timeout_seconds=NODE_TIMEOUT_S,
         store_timeout_seconds=3.0,
         tasks={"lease_seconds": LEASE_S, "renew_seconds": 1.0, "sweep_seconds": SWEEP_S, "poll_seconds": 0.5},
-        task_distribution={"max_task_crashes": 20},
+        task_distribution={"max_task_crashes": max_crashes},
         logging={"level": "WARNING"},
     )
 
