@@ -27,7 +27,7 @@ ci:
 demo *arguments:
     ./scripts/demo {{arguments}}
 
-# Measure: `just bench tasks --json`
+# Measure: `just bench tasks --rounds 5 --json figures.json`
 bench name *arguments:
     ./scripts/bench {{name}} {{arguments}}
 

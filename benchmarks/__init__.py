@@ -1,1 +1,1 @@
-"""Measurements: each module runs meshd beside a bare reference and prints ratios. `python -m benchmarks.NAME`."""
+"""Measurements beside peers and bare references: `python -m benchmarks.tasks`, `python -m benchmarks.heartbeats`."""

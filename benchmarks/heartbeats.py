@@ -1,74 +1,82 @@
-"""What a heartbeat costs: beats per second one after another, and microseconds of the store's CPU per beat."""
+"""What a heartbeat costs: beats per second one after another, and microseconds of the store's CPU per beat.
 
+`python -m benchmarks.heartbeats [--rounds 3] [--count 3000]`; the reference is a bare pipeline of HSET and ZADD.
+"""
+
+import argparse
+import asyncio
 import time
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from benchmarks import bare
-from benchmarks.harness import Bench, Row, main, p50, settings
-from meshd import Mesh
-from meshd.ids import new_id
+from benchmarks.lab.report import Row, Section, markdown
+from benchmarks.lab.servers import Server
+from benchmarks.peers.bare_peer import connect
+from benchmarks.peers.meshd_peer import opened
 from meshd.nodes.model import NodeProfile, NodeStatus, Vitals
 
 VITALS = Vitals(status=NodeStatus.ACTIVE, open_tasks=3, memory_mb=40.0, cpu_percent=1.5)
 
 
-async def store_cpu(url: str) -> float:
-    """Return the CPU seconds redis-server has used."""
-    async with bare.connect(url) as redis:
-        info: dict[str, Any] = await redis.info("cpu")
-    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beats:
+    """One run of heartbeats."""
+
+    rate: float
+    store_micros: float
+    """Per beat; nothing where the store is this process."""
 
 
-async def ours(bench: Bench, backend: str, count: int) -> tuple[float, float]:
-    """Return beats/s and microseconds of store CPU per beat (0 where the store is this process)."""
-    url = bench.url(backend)
-    async with Mesh(url, settings=settings(f"bench-{new_id().lower()}")) as mesh:
+async def ours(url: str, server: Server, count: int) -> Beats:
+    async with opened(url) as mesh:
         nodes = mesh.backend.nodes
         membership = await nodes.join(NodeProfile(id="beater"), VITALS)
-        cpu, began = await store_cpu(bench.redis_url), time.perf_counter()
+        cpu, began = server.cpu_s(), time.perf_counter()
         for _ in range(count):
             await nodes.heartbeat(membership, VITALS)
-        elapsed, used = time.perf_counter() - began, await store_cpu(bench.redis_url) - cpu
+        elapsed, used = time.perf_counter() - began, server.cpu_s() - cpu
         await nodes.leave(membership)
-    return count / elapsed, used / count * 1e6 if backend == "redis" else 0.0
+    return Beats(rate=count / elapsed, store_micros=used / count * 1e6)
 
 
-async def reference(bench: Bench, count: int) -> tuple[float, float]:
-    async with bare.connect(bench.redis_url) as redis:
-        cpu, began = await store_cpu(bench.redis_url), time.perf_counter()
+async def reference(server: Server, count: int) -> Beats:
+    async with connect(server.url) as client:
+        cpu, began = server.cpu_s(), time.perf_counter()
         for number in range(count):
-            async with redis.pipeline(transaction=False) as pipeline:
+            async with client.pipeline(transaction=False) as pipeline:
                 pipeline.hset("bare:node", mapping={"status": "active", "open": 3, "memory": 40.0, "cpu": 1.5})
                 pipeline.zadd("bare:beats", {"beater": number})
                 await pipeline.execute()
-        elapsed, used = time.perf_counter() - began, await store_cpu(bench.redis_url) - cpu
-    return count / elapsed, used / count * 1e6
+        elapsed, used = time.perf_counter() - began, server.cpu_s() - cpu
+    return Beats(rate=count / elapsed, store_micros=used / count * 1e6)
 
 
-async def measure(bench: Bench) -> list[Row]:
-    count = bench.count(3_000)
-    references = [await reference(bench, count) for _ in range(bench.rounds)]
-    bare_rate, bare_cpu = p50([rate for rate, _ in references]), p50([cpu for _, cpu in references])
-    rows: list[Row] = []
-    for backend in ("sqlite", "redis"):
-        measured = [await ours(bench, backend, count) for _ in range(bench.rounds)]
-        rate, cpu = p50([rate for rate, _ in measured]), p50([cpu for _, cpu in measured])
-        name = "bare pipeline of HSET + ZADD"
-        rows.append(
-            Row(
-                name=f"{backend}, one after another",
-                unit="beats/s",
-                ours=rate,
-                reference=bare_rate,
-                reference_name=name,
-            )
-        )
-        if backend == "redis":
-            rows.append(
-                Row(name="redis, store CPU per beat", unit="µs", ours=cpu, reference=bare_cpu, reference_name=name)
-            )
-    return rows
+async def measure(folder: Path, server: Server, *, rounds: int, count: int) -> Section:
+    runs: dict[str, list[Beats]] = {"meshd": [], "meshd on SQLite": [], "bare": []}
+    for number in range(rounds):
+        runs["meshd"].append(await ours(server.url, server, count))
+        runs["meshd on SQLite"].append(await ours(f"sqlite:///{folder / f'{number}.db'}", server, count))
+        runs["bare"].append(await reference(server, count))
+    rates = {name: [beats.rate for beats in found] for name, found in runs.items()}
+    micros = {name: [beats.store_micros for beats in found] for name, found in runs.items() if "SQLite" not in name}
+    return Section(
+        title="heartbeats",
+        rows=[
+            Row(name="one after another", unit="beats/s", values=rates),
+            Row(name="Redis CPU per beat", unit="µs", values=micros),
+        ],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.heartbeats")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=3_000)
+    wanted = parser.parse_args()
+    with TemporaryDirectory(prefix="meshd-bench-") as folder, Server(Path(folder) / "redis") as server:
+        print(markdown([asyncio.run(measure(Path(folder), server, rounds=wanted.rounds, count=wanted.count))]))
 
 
 if __name__ == "__main__":
-    main("heartbeat cost", measure)
+    main()

@@ -1,0 +1,1 @@
+"""What every measurement stands on: environments, private servers, processes, and lines of a report."""
