@@ -39,8 +39,13 @@ BREACHES = [
 
 CONCEPT_ROOMS = ("nodes", "tasks")
 NOT_RULES = {
+    "admission": "waits for room",
+    "dead": "does I/O through the port",
     "service": "does I/O through the port",
+    "steering": "does I/O through the port",
     "store": "the port",
+    "placement": "looks at the nodes, once a second at most",
+    "rates": "reads the event log",
     "request": "makes ids, so it reads the clock",
     "waiting": "waits for hints",
 }

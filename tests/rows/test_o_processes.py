@@ -81,6 +81,21 @@ async def test_when_each_process_is_killed_in_turn_the_others_go_on(mesh: Mesh, 
     assert [node.id for node in await mesh.nodes.list()] == names
 
 
+async def test_the_capacity_lost_with_a_node_is_shown(mesh: Mesh, start: Start, command: Command) -> None:
+    await start("stays", Options(concurrency=3))
+    lost = await start("goes", Options(concurrency=5))
+    assert command.json("status")["totals"]["capacity"] == 8
+    lost.kill()
+    lost.wait()
+
+    async def is_judged() -> bool:
+        return any(node.verdict is Verdict.DEAD for node in await mesh.nodes.list(include_dead=True))
+
+    await wait_until(is_judged, timeout=20)
+    totals = command.json("status")["totals"]
+    assert (totals["capacity"], totals["lost_capacity"]) == (3, 5)
+
+
 @pytest.fixture
 async def durable(tmp_path: Path) -> AsyncIterator[RedisServer]:
     server = RedisServer(tmp_path / "server")
