@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from random import Random
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from meshd.backends import open_backend
@@ -22,6 +22,7 @@ from meshd.nodes.model import Agent, Level, Membership, NodeProfile, NodeStatus,
 from meshd.runtime.arrival import once_reachable
 from meshd.runtime.execution import StopCause
 from meshd.runtime.handlers import HandlerTable
+from meshd.runtime.here import call_here
 from meshd.runtime.holds import Holds
 from meshd.runtime.outage import Outage
 from meshd.runtime.pulse import Pulse, PulseSettings
@@ -197,6 +198,10 @@ class Node:
         if self._drain_requested:
             return NodeStatus.DEGRADED
         return NodeStatus.BUSY if self._worker is not None and self._worker.is_full else NodeStatus.ACTIVE
+
+    async def call(self, task_type: str, payload: Mapping[str, Any]) -> Any:
+        """Run one of this node's handlers here and now, without any mesh; see `call_here`."""
+        return await call_here(self._handlers, task_type, payload)
 
     def stop(self) -> None:
         """Drain and leave: claim nothing more, finish what runs within the grace, give the rest back."""

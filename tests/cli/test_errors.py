@@ -85,3 +85,18 @@ def test_debug_adds_the_traceback(folder: Cli) -> None:
     assert said.code == 3
     assert "Traceback" in said.err
     assert "error: node 'nobody'" in said.err
+
+
+def test_without_a_mesh_a_task_runs_here_and_says_so(cli: Cli) -> None:
+    nowhere = ("--url", "redis://127.0.0.1:1", "--or-here")
+    said = cli.run("submit", "text.analyze", "--arg", "text=Not bad at all.", *nowhere, "--json")
+    assert said.code == 0
+    assert said.json["result"]["counts"]["words"] == 4
+    assert "127.0.0.1:1" in said.json["because"]
+    assert "it ran here, and nothing is recorded" in said.err
+
+
+def test_what_has_no_handler_here_either_is_not_found(cli: Cli) -> None:
+    said = cli.run("submit", "train", "--url", "redis://127.0.0.1:1", "--or-here")
+    assert (said.code, said.out) == (3, "")
+    assert "no handler for 'train' here" in said.err

@@ -59,6 +59,9 @@ def submit(
     unserved: Annotated[
         str, typer.Option(help="When no node could run it: refuse, or wait for one.", metavar="refuse|wait")
     ] = "refuse",
+    or_here: Annotated[
+        bool, typer.Option("--or-here", help="Run it in this process when no mesh can take it; says so.")
+    ] = False,
 ) -> None:
     """Submit a task. Prints its id, or with --wait its result.
 
@@ -95,7 +98,32 @@ def submit(
         )
         await _answer(session, handle, wait=wait, timeout=wait_timeout)
 
-    session.run(work)
+    try:
+        session.run(work)
+    except Exception as exc:
+        if not (or_here and _is_without_mesh(exc)):
+            raise
+        _run_here(session, type, values, exc)
+
+
+def _is_without_mesh(exc: Exception) -> bool:
+    from meshd.errors import NoCandidateError, UnavailableError
+
+    return isinstance(exc, NoCandidateError | UnavailableError)
+
+
+def _run_here(session: Session, type: str, values: dict[str, Any], reason: Exception) -> None:
+    """Run the task by a handler that comes with meshd, in this process, and print its result."""
+    import asyncio
+
+    from meshd.specialists.registry import create_node
+
+    result = asyncio.run(create_node().call(type, values))
+    render.note(f"no mesh took it ({reason}); it ran here, and nothing is recorded")
+    if session.json:
+        render.show(session, {"kind": "local", "because": str(reason), "result": result}, lambda _: ())
+    else:
+        render.line(json.dumps(result, ensure_ascii=False, indent=2))
 
 
 async def _answer(session: Session, handle: "TaskHandle", *, wait: bool, timeout: timedelta | None) -> None:
