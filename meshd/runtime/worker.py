@@ -28,6 +28,11 @@ from meshd.tasks.store import MAX_BATCH, TaskStore
 logger = logging.getLogger(__name__)
 
 _BARRED = frozenset({Outcome.FENCED, Outcome.EXPIRED, Outcome.MISSING})
+CLAIMS_IN_FLIGHT = 3
+"""A store that works beside this process is asked for a third of the slots at a time: it claims and records one third
+while the handlers of another run, instead of both waiting for each other."""
+SMALL_CLAIM = 8
+"""Fewer at a time are not worth a call of their own."""
 FRESH_S = 0.5
 """Claimed longer ago than this, a task starts only once the store has confirmed that it still may."""
 TICK_S = 0.05
@@ -71,6 +76,8 @@ class Worker:
         self._is_strained = False
         self._renew_soon = renew_soon
         self._clock = settings.clock
+        share = settings.capacity // CLAIMS_IN_FLIGHT if tasks.starts_ahead else settings.capacity
+        self._most_at_once = min(MAX_BATCH, max(SMALL_CLAIM, share))
         self._rng = settings.rng
         self._outage = Outage(logger, "claiming tasks")
         self._threads = ThreadPoolExecutor(max_workers=settings.capacity, thread_name_prefix="meshd-handler")
@@ -188,7 +195,7 @@ class Worker:
             return 0
         if self._open and self._quarantine.wants_room(now=self._clock()):
             return 0
-        return min(self._free_slots, MAX_BATCH)
+        return min(self._free_slots, self._most_at_once)
 
     async def _wait_for_change(self) -> None:
         if self._quarantine.is_concerned:
