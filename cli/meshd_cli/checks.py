@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
+from meshd.backends import split_url
 from meshd.errors import ConfigurationError, MeshError
 from meshd.ids import new_id
 from meshd.mesh import Mesh
@@ -117,7 +117,7 @@ def _state_dir(path: Path) -> Check:
 
 
 def _port(url: str) -> Check:
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme.partition("+")[0] not in ("redis", "rediss"):
         return Check(name="connectivity", state="ok", detail="the store is a file of this machine: no port is needed")
     if "+" in parts.scheme:

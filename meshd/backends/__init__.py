@@ -6,7 +6,7 @@ A backend package is imported when its URL scheme is first used, so `mesh --help
 import re
 from importlib import import_module
 from typing import Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from meshd.backends.port import Backend, BackendOptions
 from meshd.errors import ConfigurationError
@@ -38,19 +38,27 @@ async def open_backend(url: str, options: BackendOptions | None = None) -> Backe
         StoreUnreachableError: nothing answers there.
         CorruptDataError: the file there is not a sound meshd store.
     """
-    scheme = urlsplit(url).scheme
+    scheme = split_url(url).scheme
     if scheme not in SCHEMES:
         raise ConfigurationError(f"store url {redact(url)!r} is not understood: use one of {', '.join(SCHEMES)}://…")
     module = cast("_BackendModule", import_module(SCHEMES[scheme]))
     return await module.open_backend(url, options or BackendOptions())
 
 
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a URL that may name several hosts: newer Pythons refuse an IPv6 address among others."""
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    parts = urlsplit(f"any://host{rest[len(authority) :]}")
+    return parts._replace(scheme=scheme.lower(), netloc=authority)
+
+
 def redact(url: str) -> str:
     """Return `url` with its passwords hidden, fit for logs and screens."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.password is not None:
         url = url.replace(f":{parts.password}@", ":***@")
     return _PASSWORD_OPTION.sub(r"\1***", url)
 
 
-__all__ = ["SCHEMES", "Backend", "BackendOptions", "open_backend", "redact"]
+__all__ = ["SCHEMES", "Backend", "BackendOptions", "open_backend", "redact", "split_url"]

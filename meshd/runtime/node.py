@@ -12,9 +12,8 @@ from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
-from meshd.backends import open_backend
+from meshd.backends import open_backend, split_url
 from meshd.backends.port import Backend, BackendOptions
 from meshd.errors import UnavailableError
 from meshd.ids import check_name, new_id
@@ -248,7 +247,7 @@ class Node:
         options = settings.backend_options()
         if mesh is not None:
             options = replace(options, mesh=check_name("mesh", mesh))
-        self._protocol = PROTOCOLS.get(urlsplit(url).scheme.partition("+")[0], "")
+        self._protocol = PROTOCOLS.get(split_url(url).scheme.partition("+")[0], "")
         self._prepare(settings)
         backend = await once_reachable(
             partial(open_backend, url, options),

@@ -16,6 +16,8 @@ from tests.support.redis_server import RedisServer, free_port
 HOST = "127.0.0.1"
 SERVICE = "mesh"
 READY_TIMEOUT_S = 15.0
+FOLLOW_TIMEOUT_S = 60.0
+"""A replica that changes its primary may have to wait for the sentinels, and for a whole copy."""
 
 Run = Callable[..., Any]
 
@@ -73,8 +75,10 @@ class RedisReplicas:
 
     @staticmethod
     def wait_following(primary: RedisServer, *, count: int) -> None:
-        """Return once `count` replicas follow `primary` and have all it has."""
-        until(lambda: _online(primary.port) >= count, what=f"{count} replicas follow")
+        """Return once `count` replicas follow `primary` and confirm what is written."""
+        until(
+            lambda: _confirming(primary.port, count) >= count, what=f"{count} replicas follow", timeout=FOLLOW_TIMEOUT_S
+        )
 
 
 class RedisSentinels:
@@ -157,8 +161,12 @@ class RedisSentinels:
         return int(fields[b"num-other-sentinels"]) == 2 and int(fields[b"num-slaves"]) >= 1
 
 
-def _online(port: int) -> int:
-    said = info(port, "replication")
-    lines = [line for name, line in said.items() if name.startswith("slave") and name[5:].isdigit()]
-    offset = int(said["master_repl_offset"])
-    return sum(line["state"] == "online" and int(line["offset"]) >= offset for line in lines)
+def _confirming(port: int, count: int) -> int:
+    """Return how many replicas confirm a write; one that is online may still not be sent any for a second."""
+    with redis.Redis(host=HOST, port=port, socket_timeout=5, single_connection_client=True) as client:
+        run = cast("Run", client.execute_command)  # pyright: ignore[reportUnknownMemberType]
+        run("SET", "probe", 1)
+        confirmed: int = run("WAIT", count, 1000)
+        run("DEL", "probe")
+        run("WAIT", count, 1000)
+        return confirmed

@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager, suppress
 from random import Random
 from time import monotonic
 from typing import Any, ClassVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 import redis.exceptions as broken
 from redis.asyncio.connection import AbstractConnection
 
-from meshd.backends import redact
+from meshd.backends import redact, split_url
 from meshd.backends.port import BackendOptions
 from meshd.backends.redis.connection import FIRST_DELAY_S, MAX_DELAY_S, Connection
 from meshd.backends.redis.footing import Footing
@@ -231,7 +231,7 @@ class ClusterConnection:
     def _at(self, address: Address) -> Primary:
         primary = self._primaries.get(address)
         if primary is None:
-            parts = urlsplit(self._plain_url)
+            parts = split_url(self._plain_url)
             login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
             url = urlunsplit(parts._replace(netloc=f"{login}{address}"))
             primary = self._primaries[address] = Primary(url, self, address)
@@ -292,7 +292,7 @@ def _refusal(exc: MeshError, *, url: str) -> MeshError | None:
 
 def _seeds(url: str) -> tuple[str, Sequence[Address]]:
     """Return the URL as one of a plain server, and the servers it names."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     hosts = parts.netloc.rpartition("@")[2]
     try:
         seeds = [address_of(host if ":" in host else f"{host}:{DEFAULT_PORT}") for host in hosts.split(",")]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from random import Random
 from time import monotonic
 from typing import TypeVar
-from urllib.parse import urlsplit
 
+from meshd.backends import split_url
 from meshd.backends.port import BackendOptions
 from meshd.backends.redis.cluster import CLUSTER_MARK, ClusterConnection
 from meshd.backends.redis.connection import Connection
@@ -42,7 +42,7 @@ async def connect(url: str, options: BackendOptions) -> AnyConnection:
         ConfigurationError: the URL is wrong, or the server cannot be used as asked.
         StoreUnreachableError: nothing answers there within the timeout.
     """
-    if urlsplit(url).scheme.endswith(CLUSTER_MARK):
+    if split_url(url).scheme.endswith(CLUSTER_MARK):
         return await _opened(ClusterConnection(url, options))
     connection = await _opened(Connection(url, options))
     if not any(footing.is_clustered for footing in await connection.footings()):

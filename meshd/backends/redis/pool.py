@@ -1,12 +1,10 @@
 """The driver's connections to where a URL leads: to that server, or to whatever its sentinels call the primary."""
 
-from urllib.parse import urlsplit
-
 import redis.asyncio as driver
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from meshd.backends import redact
+from meshd.backends import redact, split_url
 from meshd.backends.port import BackendOptions
 from meshd.backends.redis.sentinel import SENTINEL_MARK, Sentinels, SentinelUrl, connection_class
 from meshd.errors import ConfigurationError
@@ -18,7 +16,7 @@ def open_pool(url: str, options: BackendOptions) -> tuple[driver.BlockingConnect
     Raises:
         ConfigurationError: the URL is not understood.
     """
-    if not urlsplit(url).scheme.endswith(SENTINEL_MARK):
+    if not split_url(url).scheme.endswith(SENTINEL_MARK):
         return _pool(url, options), None
     place = SentinelUrl.parse(url)
     sentinels = Sentinels(place)

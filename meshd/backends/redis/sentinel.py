@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlunsplit
 
 import redis.asyncio as driver
 import redis.exceptions as broken
@@ -20,7 +20,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from meshd.backends import redact
+from meshd.backends import redact, split_url
 from meshd.backends.redis.lane import Lane
 from meshd.errors import ConfigurationError
 
@@ -52,7 +52,7 @@ class SentinelUrl:
         Raises:
             ConfigurationError: it names no sentinels or no service.
         """
-        parts = urlsplit(url)
+        parts = split_url(url)
         login, _, hosts = parts.netloc.rpartition("@")
         service, _, db = parts.path.strip("/").partition("/")
         try:
