@@ -12,8 +12,8 @@ local GAPS = 8
 local clock_key, known, seen, run = KEYS[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local kept = redis.call('HMGET', clock_key, 'gen', 'born', 'fence', 'run', 'gaps', 'now')
 local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local given = tonumber(string.match(ARGV[1], '^%d+')) or now_ms
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local given = tonumber(string.match(ARGV[1], '^%d+')) or math.floor(now_us / 1000)
 local generation = kept[1] and tonumber(string.sub(kept[1], 2))
 local born, fence = tonumber(kept[2] or 0), tonumber(kept[3] or 0)
 
@@ -38,7 +38,7 @@ end
 local rewound, last = false, 0
 if not generation then
   rewound = known > 0
-  born = rewound and 0 or now_ms
+  born = rewound and 0 or now_us
 elseif known > 0 then
   for _, gap in ipairs(gaps) do
     if gap.base < seen and seen < gap.top then
@@ -54,7 +54,7 @@ elseif known > 0 then
   end
 end
 if not generation or rewound then
-  generation = math.max(now_ms, (generation or 0) + 1, known + 1)
+  generation = math.max(now_us, (generation or 0) + 1, known + 1)
 end
 fence = math.max(fence, seen)
 local told = {}
