@@ -17,7 +17,6 @@ from typing import Protocol, TypeVar, cast
 
 from meshd.backends import Backend, BackendOptions, open_backend
 from meshd.errors import ConflictError, MeshError, NotFoundError, UnavailableError
-from meshd.events import Subscription
 from meshd.nodes.model import Beat, Membership, NodeProfile, Vitals, node_topic
 from meshd.runtime.arrival import once_reachable
 from meshd.runtime.holds import Holds
@@ -178,20 +177,12 @@ class Pulse:
         while True:
             try:
                 async with backend.events.subscribe(node_topic(self._settings.profile().id)) as subscription:
-                    await self._follow(subscription)
+                    while True:
+                        if await subscription.get(timeout_ms=60_000) is not None:
+                            self._beat_now = self._renew_now = True
+                            self._wake.set()
             except UnavailableError:
                 await asyncio.sleep(self._rng.uniform(0.1, 0.5))
-
-    async def _follow(self, subscription: Subscription) -> None:
-        while True:
-            try:
-                called = await subscription.get(timeout_ms=60_000)
-            except UnavailableError:
-                await asyncio.sleep(self._rng.uniform(0.1, 0.5))
-                continue
-            if called is not None:
-                self._beat_now = self._renew_now = True
-                self._wake.set()
 
     async def _join(self, backend: Backend) -> None:
         profile = self._settings.profile()
