@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from time import monotonic
@@ -49,6 +50,15 @@ CONFIRM_SHARE = 0.4
 """Share of a call's time in which replicas have to confirm it; behind another, it may wait as long again."""
 
 Act = Callable[[], Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class Tries:
+    """What became of one call so far."""
+
+    give_up: float
+    refusal: broken.RedisError | OSError | None = None
+    """What the last try was refused with, until the next: a better reason than that the time is over."""
 
 
 class Connection:
@@ -358,27 +368,29 @@ class Connection:
     async def _call(self, act: Act, *, retry: bool) -> Any:
         """Call within the timeout; a lane that does not answer in it is given up with all its calls."""
         self._check_open()
-        give_up = monotonic() + self._timeout_s
+        tries = Tries(give_up=monotonic() + self._timeout_s)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._try(act, retry=retry, give_up=give_up)
+                return await self._try(act, tries, retry=retry)
         except TimeoutError as exc:
             for lane in (self._shared, self._confirming.lane if self._confirming else None):
                 if lane is not None and not lane.is_idle:
                     lane.close()
-            raise error_of(exc, self.url) from exc
+            raise error_of(tries.refusal or exc, self.url) from exc
         except (broken.RedisError, OSError) as exc:
             raise error_of(exc, self.url) from exc
 
-    async def _try(self, act: Act, *, retry: bool, give_up: float) -> Any:
+    async def _try(self, act: Act, tries: Tries, *, retry: bool) -> Any:
         delay = FIRST_DELAY_S
         while True:
             try:
                 return await act()
             except (broken.RedisError, OSError) as exc:
                 pause = delay * self._chance.uniform(0.5, 1.0)
-                may_repeat = (retry and is_broken(exc)) or (self.is_whole_store and is_refused(exc))
-                if not may_repeat or monotonic() + pause >= give_up:
+                is_no = self.is_whole_store and is_refused(exc)
+                if not (is_no or (retry and is_broken(exc))) or monotonic() + pause >= tries.give_up:
                     raise
+                tries.refusal = exc if is_no else None
             await asyncio.sleep(pause)
+            tries.refusal = None
             delay = min(delay * 2, MAX_DELAY_S)
