@@ -6,18 +6,22 @@
     ├── InvalidArgumentError          fix the call
     │   ├── InvalidPayloadError
     │   ├── PayloadTooLargeError
-    │   └── NoCandidateError
+    │   ├── NoCandidateError
+    │   └── MemoryRefusedError
     ├── NotFoundError                 accept, or name something that exists
     ├── ConflictError                 re-read and decide again
     │   ├── AlreadyExistsError
     │   ├── RevisionMismatchError
     │   ├── InvalidTransitionError
-    │   └── FencedError
+    │   ├── FencedError
+    │   ├── WriteConflictError
+    │   └── NotMasterError
     ├── UnavailableError              retry later
     │   ├── StoreUnreachableError
     │   ├── StoreReadOnlyError
     │   ├── BackpressureError
     │   ├── UnconfirmedError
+    │   ├── StaleReadError
     │   └── LogTrimmedError
     ├── DeadlineError                 allow more time, or accept
     ├── TaskNotCompletedError         the task ended without a result
@@ -109,6 +113,17 @@ class NoCandidateError(InvalidArgumentError):
     code = "no_candidate"
 
 
+class MemoryRefusedError(InvalidArgumentError):
+    """The mesh does not take this version: it is too large, from the future, or its node is in quarantine."""
+
+    code = "memory_refused"
+
+    def __init__(self, key: str, *, why: str, fix: str) -> None:
+        self.key = key
+        self.why = why
+        super().__init__(f"memory key {key!r} was refused: {why}; {fix}")
+
+
 class NotFoundError(MeshError):
     """The thing named does not exist, or no longer does."""
 
@@ -163,6 +178,30 @@ class FencedError(ConflictError):
         super().__init__(f"{subject}: token {token} is behind {current}")
 
 
+class WriteConflictError(ConflictError):
+    """A conditional write found that the key had changed; nothing was written."""
+
+    code = "write_conflict"
+
+    def __init__(self, key: str, *, expected: tuple[str, ...], current: tuple[str, ...]) -> None:
+        self.key = key
+        self.expected = expected
+        self.current = current
+        was, now = (", ".join(each) or "nothing" for each in (expected, current))
+        super().__init__(f"memory key {key!r} has {now} where {was} was expected; read it again")
+
+
+class NotMasterError(ConflictError):
+    """Another node is the master of the prefix; nothing was written."""
+
+    code = "not_master"
+
+    def __init__(self, prefix: str, *, master: str) -> None:
+        self.prefix = prefix
+        self.master = master
+        super().__init__(f"memory prefix {prefix!r} is written by {master or 'no node now'} only; write there")
+
+
 class UnavailableError(MeshError):
     """The mesh cannot do this now; the same call may succeed later."""
 
@@ -192,6 +231,12 @@ class UnconfirmedError(UnavailableError):
     """The write is made, but too few replicas confirmed it in time; the same call again changes nothing else."""
 
     code = "unconfirmed"
+
+
+class StaleReadError(UnavailableError):
+    """What the session has seen did not arrive here in time."""
+
+    code = "stale_read"
 
 
 class LogTrimmedError(UnavailableError):
@@ -240,17 +285,21 @@ EXIT_CODES: dict[str, ExitCode] = {
     "invalid_payload": ExitCode.USAGE,
     "payload_too_large": ExitCode.USAGE,
     "no_candidate": ExitCode.NOT_FOUND,
+    "memory_refused": ExitCode.USAGE,
     "not_found": ExitCode.NOT_FOUND,
     "conflict": ExitCode.CONFLICT,
     "already_exists": ExitCode.CONFLICT,
     "revision_mismatch": ExitCode.CONFLICT,
     "invalid_transition": ExitCode.CONFLICT,
     "fenced": ExitCode.CONFLICT,
+    "write_conflict": ExitCode.CONFLICT,
+    "not_master": ExitCode.CONFLICT,
     "unavailable": ExitCode.UNREACHABLE,
     "store_unreachable": ExitCode.UNREACHABLE,
     "store_read_only": ExitCode.DENIED,
     "backpressure": ExitCode.DEGRADED,
     "unconfirmed": ExitCode.DEGRADED,
+    "stale_read": ExitCode.DEGRADED,
     "log_trimmed": ExitCode.DEGRADED,
     "deadline": ExitCode.TIMEOUT,
     "task_not_completed": ExitCode.FAILED,

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from meshd.clock import Clock
 from meshd.events import EventBus
+from meshd.memory.model import MemoryLimits
+from meshd.memory.store import MemoryStore
 from meshd.nodes.model import NodeTimings
 from meshd.nodes.store import NodeStore
 from meshd.records import RecordStore
@@ -20,6 +22,7 @@ class BackendOptions:
     """Name of the mesh: meshes on one store do not see each other."""
     nodes: NodeTimings = field(default_factory=NodeTimings)
     tasks: TaskTimings = field(default_factory=TaskTimings)
+    memory: MemoryLimits = field(default_factory=MemoryLimits)
     pool_size: int = 20
     """Most connections one opened Redis backend uses at once, blocking ones aside."""
     timeout_ms: int = 5_000
@@ -62,6 +65,8 @@ class Backend(Protocol):
     def nodes(self) -> NodeStore: ...
     @property
     def tasks(self) -> TaskStore: ...
+    @property
+    def memory(self) -> MemoryStore: ...
     @property
     def records(self) -> RecordStore: ...
     @property

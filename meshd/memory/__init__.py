@@ -1,0 +1,1 @@
+"""What everyone knows: a memory that every node may write, that converges, and that can be explained and undone."""

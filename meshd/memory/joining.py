@@ -1,0 +1,64 @@
+"""The join of items. Pure; commutative, associative and idempotent, for every policy.
+
+A version has observed another of its key if its `observed` covers the other's dot, or if both are of one actor and its
+number is higher. An item holds the versions that no other has observed: the maximal elements of what was received.
+Source: dotted version vectors, Almeida, Baquero, Gonçalves, Preguiça, Fonte: "Scalable and accurate causality tracking
+for eventually consistent stores", DAIS 2014; node clocks: Gonçalves, Almeida, Baquero, Fonte, DAIS 2015.
+"""
+
+from collections.abc import Iterable
+
+from meshd.memory.model import Applied, Dot, Header, Item, NodeClock, Version
+
+
+def observes(version: Header, dot: Dot) -> bool:
+    """Return whether the writer of `version` had seen the other version of the same key, named by `dot`."""
+    if version.actor == dot.actor:
+        return version.seq > dot.seq
+    return version.observed.get(dot.actor, 0) >= dot.seq
+
+
+def join(*items: Item) -> Item:
+    """Return the item that has received everything these have."""
+    versions = {version.dot: version for item in items for version in item}
+    return tuple(
+        versions[dot]
+        for dot in sorted(versions)
+        if not any(observes(other.header, dot) for other in versions.values() if other.dot != dot)
+    )
+
+
+def admit(item: Item, version: Version, clock: NodeClock) -> tuple[Applied, Item]:
+    """Return what becomes of `version` in a store that has `item` under its key, and the item afterwards.
+
+    The store's clock knows what the item does not: a version that is covered and not there was superseded before.
+    """
+    dot = version.dot
+    if clock.get(dot.actor, 0) >= dot.seq or any(kept.dot == dot for kept in item):
+        return Applied.KNOWN, item
+    if any(observes(kept.header, dot) for kept in item):
+        return Applied.OBSOLETE, item
+    left = [kept for kept in item if not observes(version.header, kept.dot)]
+    after = tuple(sorted([*left, version], key=lambda kept: kept.dot))
+    return (Applied.SIBLING if left else Applied.APPLIED), after
+
+
+def observed_in(item: Iterable[Version], *, actor: str) -> dict[str, int]:
+    """Return what a version written over all of `item` by `actor` has observed."""
+    seen: dict[str, int] = {}
+    for version in item:
+        header = version.header
+        for other, seq in (*header.observed.items(), (header.actor, header.seq)):
+            if other != actor and seq > seen.get(other, 0):
+                seen[other] = seq
+    return seen
+
+
+def cover(clock: NodeClock, other: NodeClock) -> dict[str, int]:
+    """Return the smallest clock that covers both."""
+    return {actor: max(clock.get(actor, 0), other.get(actor, 0)) for actor in (*clock, *other)}
+
+
+def behind(clock: NodeClock, other: NodeClock) -> dict[str, int]:
+    """Return, for each actor of which `other` has received more, how far `clock` is."""
+    return {actor: clock.get(actor, 0) for actor, seq in other.items() if seq > clock.get(actor, 0)}
