@@ -74,7 +74,7 @@ class Flag(IntFlag):
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """What a version says of itself, in the order it is stored; new fields go to the end and older readers pass them on.
+    """What a version says of itself, in the order it is stored; new fields go to the end, older readers pass them on.
 
     The Redis scripts read the first seven by their place.
     """

@@ -54,7 +54,7 @@ class MemoryStore(Protocol):
     async def push(self, batch: Batch, *, wanted: bool = False) -> Pushed:
         """Take an actor's next versions, in order; idempotent: what was received before answers `KNOWN`.
 
-        - A batch that does not follow the actor's last number is a gap: nothing is taken, the reply says where to go on.
+        - A batch that does not follow the actor's last number is a gap: nothing is taken, the reply says where it is.
         - Conditions are checked against the state before the batch; if one fails or a version is refused, nothing of
           the batch is taken, the replies of the others are `KNOWN` or `CONFLICT` with no current dots, and `seq` stays.
         - With `wanted`, the change asks replicas to report at once.
@@ -70,7 +70,8 @@ class MemoryStore(Protocol):
         """Take versions of any actors, each once. With `clock`, the store's clock covers it afterwards.
 
         Pass the clock of where they came from with the last of them only: then everything it covers was received.
-        Sums must have been checked. Versions outside the limits are refused one by one.
+        Sums must have been checked. Versions outside the limits are refused one by one, and the clock of an actor one
+        of whose versions was refused is not raised.
         """
         ...
 
@@ -83,7 +84,7 @@ class MemoryStore(Protocol):
         ...
 
     async def list(self, prefix: str, *, limit: int = 100, after: str = "") -> Sequence[tuple[str, Item]]:
-        """Return up to `limit` items whose key starts with `prefix` and sorts after `after`, by the bytes of the key."""
+        """Return up to `limit` items whose key starts with `prefix` and is over `after`, by the bytes of the key."""
         ...
 
     async def clock(self) -> StoreClock:
