@@ -230,5 +230,5 @@ class NodeTimings:
 
     @property
     def gap_ms(self) -> int:
-        """Pause between two sweeps over which the store itself may have been away: then silence proves nothing."""
+        """Silence of all nodes over which the store itself may have been away: then it proves nothing."""
         return max(1, self.timeout_ms - self.heartbeat_ms) // 2

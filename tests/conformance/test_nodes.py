@@ -329,6 +329,18 @@ async def test_an_outage_of_the_store_is_no_death_of_those_who_beat_again_after_
     assert found == {"gone"}
 
 
+async def test_the_dead_are_found_by_whoever_beats_however_rarely_it_sweeps(backend: Backend, clock: ManualClock) -> None:
+    living = await backend.nodes.join(a_profile("living"), vitals())
+    await backend.nodes.join(a_profile("silent"), vitals())
+    found: set[str] = set()
+    for _ in range(4):
+        for _ in range(2):
+            clock.advance(ms=NodeTimings().heartbeat_ms)
+            await backend.nodes.heartbeat(living, vitals())
+        found |= {one.node_id for one in await backend.nodes.sweep()}
+    assert found == {"silent"}
+
+
 async def test_a_dead_record_is_removed_after_its_retention(backend: Backend, clock: ManualClock) -> None:
     await backend.nodes.join(a_profile("n1"), vitals())
     await judged(backend, clock)

@@ -41,7 +41,7 @@ class RedisNodeStore:
     async def heartbeat(self, membership: Membership, vitals: Vitals) -> Beat:
         reply = await self._run(
             "node_heartbeat", membership.node_id, membership.incarnation, self._timings.timeout_ms, self._ttl_ms,
-            vitals.status.value, *vitals_fields(vitals),
+            self._timings.gap_ms, vitals.status.value, *vitals_fields(vitals),
         )  # fmt: skip
         _check(membership, reply)
         return Beat(live_nodes=int(reply[1]), drain_requested=reply[2] == b"drain")

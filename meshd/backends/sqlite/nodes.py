@@ -82,6 +82,7 @@ class SqliteNodeStore:
         def heartbeat(transaction: Transaction) -> Beat:
             connection, mesh = transaction.connection, transaction.mesh
             status = _status(transaction, membership)
+            _tick(transaction, self._timings)
             drain = connection.execute(
                 "UPDATE nodes SET beat_ms = ?, status = ?, vitals = ? WHERE mesh = ? AND id = ? RETURNING drain",
                 (transaction.now_ms, vitals.status.value, encode(vitals), mesh, membership.node_id),
@@ -215,18 +216,24 @@ def _unindex(transaction: Transaction, node_ids: Sequence[str]) -> None:
         forget_waiting(transaction.connection, mesh=transaction.mesh, node_id=node_id)
 
 
-def _sweep(transaction: Transaction, timings: NodeTimings) -> list[Membership]:
+def _tick(transaction: Transaction, timings: NodeTimings) -> int:
+    """Note that somebody beat or swept; return until when silence proves nothing, since the store may have been away."""
     connection, mesh, now_ms = transaction.connection, transaction.mesh, transaction.now_ms
-    swept_ms, grace_ms = connection.execute(
+    tick_ms, grace_ms = connection.execute(
         "SELECT nodes_swept_ms, nodes_grace_ms FROM meshes WHERE id = ?", (mesh,)
     ).fetchone()
-    if now_ms - swept_ms > timings.gap_ms:
-        grace_ms = max(grace_ms, now_ms + min(now_ms - swept_ms, timings.timeout_ms))
+    if now_ms - tick_ms > timings.gap_ms:
+        grace_ms = max(grace_ms, now_ms + min(now_ms - tick_ms, timings.timeout_ms))
     connection.execute(
         "UPDATE meshes SET nodes_swept_ms = ?, nodes_grace_ms = ? WHERE id = ?", (now_ms, grace_ms, mesh)
     )
+    return int(grace_ms)
+
+
+def _sweep(transaction: Transaction, timings: NodeTimings) -> list[Membership]:
+    connection, mesh, now_ms = transaction.connection, transaction.mesh, transaction.now_ms
     judged: list[Membership] = []
-    if now_ms > grace_ms:
+    if now_ms > _tick(transaction, timings):
         rows = connection.execute(
             "UPDATE nodes SET dead_ms = ? WHERE mesh = ? AND dead_ms IS NULL AND beat_ms < ? RETURNING id, incarnation",
             (now_ms, mesh, now_ms - timings.timeout_ms),

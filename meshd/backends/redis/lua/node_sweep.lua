@@ -5,18 +5,14 @@
 -- ARGV[2]  node timeout, ms
 -- ARGV[3]  how long a dead node stays listed, ms
 -- ARGV[4]  most nodes of each kind
--- ARGV[5]  pause since the last sweep from which silence proves nothing, ms
+-- ARGV[5]  pause since the last beat or sweep from which silence proves nothing, ms
 --
 -- Returns  {'more' | 'all', node id, incarnation, …} of those judged by this call
 -- Cost     O(limit · capabilities)
 -- #include "nodes"
 local timeout, retention, limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local gap = tonumber(ARGV[5])
-local ticks = redis.call('HMGET', clock_key, 'node_tick', 'node_grace')
-local tick, grace = tonumber(ticks[1] or now), tonumber(ticks[2] or 0)
-if now - tick > gap then
-  grace = math.max(grace, now + math.min(now - tick, timeout))
-end
+local grace = grace_after(gap, timeout)
 
 local silent = {}
 if now > grace then
@@ -29,7 +25,7 @@ for _, id in ipairs(silent) do
 end
 
 local answers = {(#silent == limit or #forgotten == limit) and 'more' or 'all'}
-redis.call('HSET', clock_key, 'now', now, 'node_tick', now, 'node_grace', grace)
+save_tick(grace)
 for _, id in ipairs(silent) do
   local incarnation, holdings = records[id][1], records[id][2]
   redis.call('ZREM', beats_key, id)

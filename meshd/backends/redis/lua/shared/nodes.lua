@@ -44,3 +44,18 @@ local function add_holdings(holdings, ttl)
     redis.call('PEXPIRE', key, ttl)
   end)
 end
+
+-- Until when silence proves nothing: if nobody beat or swept for longer than `gap`, the store itself may have been away
+-- and beats lost with it, so everybody gets as long again, at most one timeout.
+local function grace_after(gap, timeout)
+  local ticks = redis.call('HMGET', clock_key, 'node_tick', 'node_grace')
+  local tick, grace = tonumber(ticks[1] or now), tonumber(ticks[2] or 0)
+  if now - tick > gap then
+    return math.max(grace, now + math.min(now - tick, timeout))
+  end
+  return grace
+end
+
+local function save_tick(grace)
+  redis.call('HSET', clock_key, 'now', now, 'node_tick', now, 'node_grace', grace)
+end

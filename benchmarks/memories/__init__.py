@@ -1,0 +1,1 @@
+"""What is measured of the shared memory, one file per question."""
