@@ -155,6 +155,8 @@ class Beat:
 
     live_nodes: int
     """Nodes whose beat is current, this one included."""
+    silent_nodes: int
+    """Nodes whose beat is older than the timeout: a sweep judges them."""
     drain_requested: bool
     """Somebody asked this node to finish what it has and claim no more."""
 

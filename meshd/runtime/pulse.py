@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-JUDGED_EVERY = 1.5
-"""Silent nodes are looked for this many times rarer than due tasks: an idle node should cost the store little."""
+JUDGED_EVERY_S = 30.0
+"""How often each node looks for dead nodes to forget; silent ones are judged as soon as a beat tells of them."""
 
 
 class PulseListener(Protocol):
@@ -222,7 +222,8 @@ class Pulse:
                 if self._beat_now or now() >= next_beat:
                     self._beat_now = False
                     next_beat = now() + timings.nodes.heartbeat_ms / 1000
-                    await self._beat(backend)
+                    if await self._beat(backend):
+                        next_upkeep = next_judgement = now()
                 if self._renew_now or now() >= next_renewal:
                     self._renew_now = False
                     next_renewal = now() + timings.tasks.renew_ms / 1000
@@ -231,7 +232,7 @@ class Pulse:
                     next_upkeep = now() + self._upkeep_interval()
                     judge_nodes = now() >= next_judgement
                     if judge_nodes:
-                        next_judgement = now() + JUDGED_EVERY * self._upkeep_interval()
+                        next_judgement = now() + JUDGED_EVERY_S * self._rng.uniform(0.75, 1.25)
                     await keep_up(backend, judge_nodes=judge_nodes)
             except NotFoundError as exc:
                 logger.warning("the mesh no longer knows this node (%s); joining again", exc)
@@ -251,13 +252,15 @@ class Pulse:
         else:
             self._renew_now = True
 
-    async def _beat(self, backend: Backend) -> None:
+    async def _beat(self, backend: Backend) -> bool:
+        """Beat; return whether there are silent nodes to judge."""
         beat: Beat = await backend.nodes.heartbeat(self._membership, self._settings.vitals())
         self._outage.over()
         self._live_nodes = beat.live_nodes
         if beat.drain_requested != self._drain_requested:
             self._drain_requested = beat.drain_requested
             self._tell(lambda: self._listener.drain_requested(beat.drain_requested))
+        return beat.silent_nodes > 0
 
     async def _renew(self, backend: Backend) -> None:
         holds = self._settings.holds.to_renew()

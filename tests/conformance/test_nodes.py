@@ -164,7 +164,8 @@ async def test_a_heartbeat_tells_how_many_nodes_are_alive(backend: Backend, cloc
     await backend.nodes.join(a_profile("n2"), vitals())
     assert (await backend.nodes.heartbeat(first, vitals())).live_nodes == 2
     clock.advance(ms=TIMEOUT_MS + 1)
-    assert (await backend.nodes.heartbeat(first, vitals())).live_nodes == 1
+    beat = await backend.nodes.heartbeat(first, vitals())
+    assert (beat.live_nodes, beat.silent_nodes) == (1, 1)
 
 
 async def test_a_heartbeat_of_a_node_that_left_is_not_found(backend: Backend) -> None:

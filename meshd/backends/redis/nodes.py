@@ -44,7 +44,7 @@ class RedisNodeStore:
             self._timings.gap_ms, vitals.status.value, *vitals_fields(vitals),
         )  # fmt: skip
         _check(membership, reply)
-        return Beat(live_nodes=int(reply[1]), drain_requested=reply[2] == b"drain")
+        return Beat(live_nodes=int(reply[1]), silent_nodes=int(reply[2]), drain_requested=reply[3] == b"drain")
 
     async def leave(self, membership: Membership) -> None:
         await self._run("node_leave", membership.node_id, membership.incarnation)

@@ -89,11 +89,11 @@ class SqliteNodeStore:
             ).fetchall()[0][0]
             if status != vitals.status:
                 _note(transaction, membership, "status", status=vitals.status)
-            live_nodes = connection.execute(
-                "SELECT count(*) FROM nodes WHERE mesh = ? AND dead_ms IS NULL AND beat_ms >= ?",
-                (mesh, transaction.now_ms - self._timings.timeout_ms),
-            ).fetchone()[0]
-            return Beat(live_nodes=live_nodes, drain_requested=bool(drain))
+            nodes, live_nodes = connection.execute(
+                "SELECT count(*), count(*) FILTER (WHERE beat_ms >= ?) FROM nodes WHERE mesh = ? AND dead_ms IS NULL",
+                (transaction.now_ms - self._timings.timeout_ms, mesh),
+            ).fetchone()
+            return Beat(live_nodes=live_nodes, silent_nodes=nodes - live_nodes, drain_requested=bool(drain))
 
         return await self._database.write(heartbeat)
 

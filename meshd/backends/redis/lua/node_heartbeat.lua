@@ -10,7 +10,7 @@
 -- ARGV[7]  status
 -- ARGV[8…] further fields and values
 --
--- Returns  {'ok', live nodes, 'drain' | 'stay'} | {'fenced', current incarnation} | {'missing'}
+-- Returns  {'ok', live nodes, silent nodes, 'drain' | 'stay'} | {'fenced', current incarnation} | {'missing'}
 -- Cost     O(log nodes), O(capabilities) a few times a day
 -- #include "nodes"
 local id, incarnation, timeout, ttl, status = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[7]
@@ -33,4 +33,4 @@ if record[3] ~= status then
   note('status', id, incarnation, status)
 end
 local live = redis.call('ZCOUNT', beats_key, now - timeout, '+inf')
-return {'ok', live, record[4] == '1' and 'drain' or 'stay'}
+return {'ok', live, redis.call('ZCARD', beats_key) - live, record[4] == '1' and 'drain' or 'stay'}
