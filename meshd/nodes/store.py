@@ -85,8 +85,8 @@ class NodeStore(Protocol):
         """Judge every node silent for longer than the timeout dead; return those this call judged.
 
         - Idempotent and safe from any number of callers: each death is returned to exactly one.
-        - If nobody beat or swept for longer than `NodeTimings.gap_ms`, the store itself may have been away, and beats lost
-          with it: nobody is judged for as long again, at most one timeout.
+        - If nobody beat or swept for longer than `NodeTimings.gap_ms`, the store itself may have been away, and beats
+          lost with it: nobody is judged for as long again, at most one timeout.
         - Dead records older than their retention are removed.
         """
         ...

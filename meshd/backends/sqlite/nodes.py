@@ -217,7 +217,7 @@ def _unindex(transaction: Transaction, node_ids: Sequence[str]) -> None:
 
 
 def _tick(transaction: Transaction, timings: NodeTimings) -> int:
-    """Note that somebody beat or swept; return until when silence proves nothing, since the store may have been away."""
+    """Note that somebody beat or swept; return until when silence proves nothing: the store may have been away."""
     connection, mesh, now_ms = transaction.connection, transaction.mesh, transaction.now_ms
     tick_ms, grace_ms = connection.execute(
         "SELECT nodes_swept_ms, nodes_grace_ms FROM meshes WHERE id = ?", (mesh,)
