@@ -34,6 +34,23 @@ class NodeView:
     holds_it: bool = False
 
 
+SHOWN_PARENTS = 20
+"""Most parents that are looked at; a task may have a thousand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentView:
+    """One task that another depends on, as it is now."""
+
+    task_id: str
+    task: Task | None
+    """`None` if it has ended and was forgotten."""
+    is_waited_for: bool
+
+    def __str__(self) -> str:
+        return f"{self.task_id} ({'forgotten' if self.task is None else f'{self.task.type}, {self.task.state.value}'})"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Where a task is, why, and what would help."""
@@ -49,6 +66,8 @@ class Explanation:
     """Every node the mesh remembers: those that could take it, best first, then the others, nearest first."""
     unblock: tuple[str, ...]
     """What would let a waiting task start."""
+    parents: tuple[ParentView, ...] = ()
+    """Some of the tasks it depends on, those it waits for first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +80,26 @@ class WhyNot:
     """In the order in which they matter."""
 
 
-def explanation_of(task: Task, *, nodes: Sequence[Node], pauses: Pauses, doubt_ms: int) -> Explanation:
+def parents_shown(task: Task) -> tuple[str, ...]:
+    """Return which of the tasks it depends on are looked at: those it waits for first."""
+    return tuple(dict.fromkeys((*task.waits_for, *task.depends_on)))[:SHOWN_PARENTS]
+
+
+def explanation_of(
+    task: Task, *, nodes: Sequence[Node], pauses: Pauses, doubt_ms: int, parents: tuple[ParentView, ...] = ()
+) -> Explanation:
     """Return the explanation of a task as it and the nodes are now; `doubt_ms` as in `lasting_terms`."""
     decision = None if task.decision is None else decode_decision(task.decision)
     views = _views(task, decision, nodes, pauses, doubt_ms)
     task_type, required = requirements_of(task.route)
     return Explanation(
         task=task,
-        summary=_summary(task, decision, views, pauses),
+        summary=_waits(task, parents) if task.state is TaskState.BLOCKED else _summary(task, decision, views, pauses),
         requires=(task_type, *sorted(required)),
         decision=decision,
         nodes=views,
-        unblock=_unblock(task, views, pauses) if task.state in WAITING else (),
+        unblock=(*_ends(task), *_unblock(task, views, pauses)) if task.state in WAITING else (),
+        parents=parents,
     )
 
 
@@ -88,7 +115,7 @@ def why_not(explanation: Explanation, node_id: str) -> WhyNot:
     task = explanation.task
     if task.node_id == node_id:
         reasons = [f"it {'has it' if view.holds_it else 'had it'}: {explanation.summary}"]
-    elif task.state in (TaskState.READY, TaskState.BLOCKED):
+    elif task.state is TaskState.READY:
         reasons = [obstacle.detail for obstacle in view.obstacles]
         reasons = reasons or ["nothing stands in its way: it may take the task at any moment"]
     else:
@@ -168,6 +195,22 @@ def _summary(task: Task, decision: Decision | None, views: Sequence[NodeView], p
             last = f"{task.errors[-1].message} ({task.errors[-1].node_id})" if task.errors else ""
             reason = "; ".join(part for part in (task.reason, last) if part)
             return f"{task.state.value}{where} at {moment(task.finished_ms)}{': ' if reason else ''}{reason}"
+
+
+def _waits(task: Task, parents: Sequence[ParentView]) -> str:
+    shown = [str(parent) for parent in parents if parent.is_waited_for][:3]
+    more = len(task.waits_for) - len(shown)
+    named = ", ".join([*shown, *([f"{more} more"] if more else [])])
+    return f"waits for {len(task.waits_for)} of {len(task.depends_on)} tasks: {named}"
+
+
+def _ends(task: Task) -> list[str]:
+    """Return what ends would let a blocked task go on."""
+    if task.state is not TaskState.BLOCKED:
+        return []
+    how = "ending" if task.runs_anyway else "completing"
+    others = len(task.waits_for) - 1
+    return [f"task {task.waits_for[0]}{f' and {others} more' if others else ''} {how}"]
 
 
 def _how(task: Task, decision: Decision | None) -> str:

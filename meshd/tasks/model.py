@@ -114,10 +114,6 @@ class Placement:
     """How long past its due time a ready task that is not pinned waits for its node before anybody may take it."""
 
 
-MAX_CLAIMS = 20
-"""A task claimed this often without an end is dead: something keeps killing its claimers before they start it."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTask:
     """What a submit asks the store to create. Durations are relative, so only the store's clock decides."""
@@ -145,6 +141,10 @@ class NewTask:
     created_by: str = ""
     watcher: str | None = None
     """Hint topic that is told when the task ends; see `TaskStore.watch`."""
+    depends_on: tuple[str, ...] = ()
+    """Its parents: tasks that must have completed before it is ready."""
+    runs_anyway: bool = False
+    """Whether it also runs when a parent ended otherwise; by default that cancels it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +173,7 @@ class TaskError:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The whole truth about one task. Everything else a store keeps about it is an index made from this.
-
-    Without slots: it is read and changed several times on its way, and one dict is made ten times as fast (`task_of`).
-    """
+    """The whole truth about one task; all else a store keeps about it is an index. Without slots: see `task_of`."""
 
     id: str
     type: str
@@ -225,6 +222,12 @@ class Task:
     started_ms: int | None = None
     """Start of the latest attempt."""
     finished_ms: int | None = None
+    depends_on: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    """Those of `depends_on` that were not known to have ended when it last was blocked."""
+    runs_anyway: bool = False
+    is_awaited: bool = False
+    """Whether tasks wait for its end, or did when it ended."""
 
     @property
     def attempt(self) -> int:
@@ -360,6 +363,8 @@ class SweepReport:
     buried: int = 0
     """Lapsed holds that reached a limit and are dead."""
     expired: int = 0
+    settled: int = 0
+    """Blocked tasks that heard of a parent's end."""
     graced: bool = False
     """The store had stood still: leases were extended instead of judged."""
     more: bool = False

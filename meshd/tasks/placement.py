@@ -141,9 +141,12 @@ class Placer:
 
     def concerns(self, requests: Iterable[TaskRequest]) -> bool:
         """Return whether any of these may have to be placed; if not, `place` would change nothing."""
-        if self._settings.policy is not RoutingPolicy.LATE_BINDING:
-            return True
-        return any(request.routing or request.prefers or request.preferred_types for request in requests)
+        return any(map(self.concerns_one, requests))
+
+    def concerns_one(self, request: TaskRequest) -> bool:
+        """Return whether this one may have to be placed."""
+        is_left = self._settings.policy is RoutingPolicy.LATE_BINDING
+        return not is_left or bool(request.routing or request.prefers or request.preferred_types)
 
     async def place(self, requests: Sequence[TaskRequest], tasks: Sequence[NewTask]) -> list[NewTask]:
         """Return the tasks, each made from the request beside it, with their placements and why.

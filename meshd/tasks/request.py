@@ -3,13 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from meshd import codec
 from meshd.errors import InvalidArgumentError
 from meshd.ids import check_name, new_id
 from meshd.tasks.model import NewTask, Placement, Priority, TaskPolicy
 from meshd.tasks.routing import preference, priority_of, requirement, route_of
+
+
+class Named(Protocol):
+    """Anything with a task's id: a handle, a receipt's task, a task."""
+
+    @property
+    def id(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,13 @@ class TaskRequest:
     max_attempts: int | None = None
     idempotency_key: str | None = None
     """The same key names the same task while that task is kept."""
+    depends_on: "Sequence[Parent]" = ()
+    """Tasks that must have completed first: handles, ids, or requests that come before in the same `submit_many`."""
+    on_parent_failure: str = "cancel"
+    """What becomes of it when one of them ends otherwise: `cancel`, or `run_anyway` once all have ended."""
+
+
+Parent = str | Named | TaskRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +88,9 @@ def new_task(request: TaskRequest, defaults: TaskDefaults, *, watcher: str | Non
         priority=priority_of(request.priority),
         preferred_types=tuple(request.preferred_types),
         preferences=tuple(map(preference, request.prefers)),
-        placement=_pin(request),
-        delay_ms=_milliseconds("delay", request.delay) or 0,
-        expires_in_ms=_milliseconds("deadline", request.deadline),
+        placement=None if request.node is None else _pin(request.node, request.not_on),
+        delay_ms=0 if request.delay is None else _milliseconds("delay", request.delay),
+        expires_in_ms=None if request.deadline is None else _milliseconds("deadline", request.deadline),
         policy=_policy(request, defaults.policy),
         idempotency_key=_key(request.idempotency_key),
         created_by=defaults.created_by,
@@ -91,35 +105,32 @@ def _route(request: TaskRequest) -> str:
     return route_of(request.type, map(requirement, [*request.requires, *excluded]))
 
 
-def _pin(request: TaskRequest) -> Placement | None:
-    if request.node is None:
-        return None
-    if request.node in request.not_on:
-        raise InvalidArgumentError(f"node {request.node!r} is the only one that may run the task, and is excluded")
-    return Placement(node_id=check_name("node", request.node), pinned=True)
+def _pin(node: str, not_on: Sequence[str]) -> Placement:
+    if node in not_on:
+        raise InvalidArgumentError(f"node {node!r} is the only one that may run the task, and is excluded")
+    return Placement(node_id=check_name("node", node), pinned=True)
 
 
-def _milliseconds(what: str, value: timedelta | None) -> int | None:
-    if value is None:
-        return None
+def _milliseconds(what: str, value: timedelta) -> int:
     if value < timedelta(0) or value > timedelta(days=3650):
         raise InvalidArgumentError(f"{what} {value} is not between 0 and 3650 days")
     return value // timedelta(milliseconds=1)
 
 
 def _policy(request: TaskRequest, policy: TaskPolicy) -> TaskPolicy:
+    if request.max_attempts is request.timeout is request.progress_timeout is None:
+        return policy
     if request.max_attempts is not None:
         if not 1 <= request.max_attempts <= 1000:
             raise InvalidArgumentError(f"max_attempts {request.max_attempts} is not between 1 and 1000")
         policy = replace(policy, max_attempts=request.max_attempts)
-    timeout_ms = _milliseconds("timeout", request.timeout)
-    if timeout_ms is not None:
+    if request.timeout is not None:
+        timeout_ms = _milliseconds("timeout", request.timeout)
         if timeout_ms == 0:
             raise InvalidArgumentError("timeout must be over 0")
         policy = replace(policy, timeout_ms=timeout_ms)
-    progress_ms = _milliseconds("progress_timeout", request.progress_timeout)
-    if progress_ms is not None:
-        policy = replace(policy, progress_timeout_ms=progress_ms)
+    if request.progress_timeout is not None:
+        policy = replace(policy, progress_timeout_ms=_milliseconds("progress_timeout", request.progress_timeout))
     return policy
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from meshd import codec
 from meshd.errors import DeadlineError, InvalidArgumentError, NotFoundError, TaskNotCompletedError
 from meshd.tasks.admission import Admission
-from meshd.tasks.explain import Explanation, WhyNot, explanation_of, why_not
+from meshd.tasks.explain import Explanation, ParentView, WhyNot, explanation_of, parents_shown, why_not
 from meshd.tasks.model import (
     Durability,
+    NewTask,
     Priority,
     Receipt,
     Task,
@@ -18,8 +19,9 @@ from meshd.tasks.model import (
     TaskPage,
     TaskState,
 )
+from meshd.tasks.parents import batches, renamed, with_parents
 from meshd.tasks.placement import LookAtNodes, PlacementSettings, Placer
-from meshd.tasks.request import TaskDefaults, TaskRequest, new_task
+from meshd.tasks.request import Parent, TaskDefaults, TaskRequest, new_task
 from meshd.tasks.steering import CallNode, TaskSteering
 from meshd.tasks.store import MAX_BATCH, TaskStore
 from meshd.tasks.waiting import End, EndWatcher
@@ -115,6 +117,8 @@ class TaskService(TaskSteering):
         progress_timeout: timedelta | None = None,
         max_attempts: int | None = None,
         idempotency_key: str | None = None,
+        depends_on: Sequence[Parent] = (),
+        on_parent_failure: str = "cancel",
         unserved: str = "wait",
         durability: Durability | None = None,
         **arguments: Any,
@@ -126,23 +130,12 @@ class TaskService(TaskSteering):
         `durability`, the receipt is given at this level or above.
         """
         request = TaskRequest(
-            type=type,
-            payload=_together(payload or {}, arguments),
-            context=context,
-            priority=priority,
-            requires=requires,
-            preferred_types=preferred_types,
-            prefers=prefers,
-            node=node,
-            not_on=not_on,
-            routing=routing,
-            delay=delay,
-            deadline=deadline,
-            timeout=timeout,
-            progress_timeout=progress_timeout,
-            max_attempts=max_attempts,
-            idempotency_key=idempotency_key,
-        )
+            type=type, payload=_together(payload or {}, arguments), context=context, priority=priority,
+            requires=requires, preferred_types=preferred_types, prefers=prefers, node=node, not_on=not_on,
+            routing=routing, delay=delay, deadline=deadline, timeout=timeout, progress_timeout=progress_timeout,
+            max_attempts=max_attempts, idempotency_key=idempotency_key, depends_on=depends_on,
+            on_parent_failure=on_parent_failure,
+        )  # fmt: skip
         return await self._submit_watched(request, unserved=unserved, durability=durability)
 
     async def submit_many(
@@ -152,6 +145,8 @@ class TaskService(TaskSteering):
 
         Raises:
             InvalidArgumentError: one of them cannot be used; nothing was submitted.
+            ParentsApartError: a task cannot be kept with those it waits for; the batches before it are submitted.
+            UnknownParentError: one would wait for a task that is not kept; the batches before it are submitted.
             NoCandidateError: `unserved="refuse"` and no live node could run one of them; nothing was submitted.
             BackpressureError: the queue had no room for a batch, also after `queue_wait_seconds`; the batches before it
                 are submitted.
@@ -164,8 +159,14 @@ class TaskService(TaskSteering):
     ) -> TaskHandle:
         """Submit one task that tells this client of its end from the start, if anybody here waits for tasks at all."""
         topic = self._watcher.topic
-        (handle,) = await self._submit([request], unserved=unserved, durability=durability, watcher=topic)
-        if topic is not None and handle.receipt is not None and handle.receipt.created:
+        if unserved != "wait" or request.depends_on or self._placer.concerns_one(request):
+            (handle,) = await self._submit([request], unserved=unserved, durability=durability, watcher=topic)
+        else:
+            task = new_task(request, self._defaults, watcher=topic)
+            (receipt,) = await self._admission.submit((task,), durability=durability)
+            handle = TaskHandle(self, receipt.task_id, receipt)
+        given = handle.receipt
+        if topic is not None and given is not None and given.created and not given.state.is_terminal:
             self._watcher.submitted(handle.id)
         return handle
 
@@ -173,16 +174,35 @@ class TaskService(TaskSteering):
         self, requests: Sequence[TaskRequest], *, unserved: str, durability: Durability | None, watcher: str | None
     ) -> list[TaskHandle]:
         tasks = [new_task(request, self._defaults, watcher=watcher) for request in requests]
+        has_parents = any(request.depends_on for request in requests)
+        if has_parents:
+            tasks = with_parents(requests, tasks)
         if unserved == "refuse":
             await self._placer.check_served(tasks)
         elif unserved != "wait":
             raise InvalidArgumentError(f"unserved {unserved!r} is not one of wait, refuse")
         if self._placer.concerns(requests):
             tasks = await self._placer.place(requests, tasks)
+        if has_parents:
+            return await self._submit_family(tasks, durability=durability)
         receipts: list[Receipt] = []
         for start in range(0, len(tasks), MAX_BATCH):
             receipts.extend(await self._admission.submit(tasks[start : start + MAX_BATCH], durability=durability))
         return [TaskHandle(self, receipt.task_id, receipt) for receipt in receipts]
+
+    async def _submit_family(self, tasks: Sequence[NewTask], *, durability: Durability | None) -> list[TaskHandle]:
+        """Submit tasks of which some wait for others among them."""
+        known: dict[str, str] = {}
+        handles: list[TaskHandle] = []
+        for batch in batches(tasks):
+            receipts = await self._admission.submit(renamed(batch, known), durability=durability)
+            known |= {
+                task.id: receipt.task_id
+                for task, receipt in zip(batch, receipts, strict=True)
+                if task.id != receipt.task_id
+            }
+            handles += [TaskHandle(self, receipt.task_id, receipt) for receipt in receipts]
+        return handles
 
     def handle(self, task_id: str) -> TaskHandle:
         """Return a handle on a task submitted anywhere."""
@@ -276,7 +296,17 @@ class TaskService(TaskSteering):
         task = await self.get(task_id)
         nodes = await self._look(include_dead=True)
         pauses = await self._store.paused()
-        return explanation_of(task, nodes=nodes, pauses=pauses, doubt_ms=self._placement.doubt_ms)
+        parents = await self.parents(task)
+        return explanation_of(task, nodes=nodes, pauses=pauses, doubt_ms=self._placement.doubt_ms, parents=parents)
+
+    async def parents(self, task: Task) -> tuple[ParentView, ...]:
+        """Return up to `SHOWN_PARENTS` of the tasks it depends on as they are now, those it waits for first."""
+        shown = parents_shown(task)
+        found = await self._store.get(shown)
+        return tuple(
+            ParentView(task_id=task_id, task=parent, is_waited_for=task_id in task.waits_for)
+            for task_id, parent in zip(shown, found, strict=True)
+        )
 
     async def why_not(self, task_id: str, node_id: str) -> WhyNot:
         """Return why this node does not have the task.
@@ -288,8 +318,7 @@ class TaskService(TaskSteering):
 
 
 def _together(payload: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    clash = set(arguments) & set(payload)
-    if clash:
+    if payload and arguments and (clash := payload.keys() & arguments.keys()):
         raise InvalidArgumentError(f"argument {min(clash)!r} is given twice: in the payload and by keyword")
     return {**payload, **arguments}
 

@@ -2,140 +2,98 @@
 
                   ┌────────────── retry ───────────────┐
     scheduled ──> ready ──> claimed ──> running ──> completed
-        │           │  <─ release, reclaim ─┘ │
-        │           │          │              ├──> dead ──(redrive)──> ready
+      ↑ │           │  <─ release, reclaim ─┘ │
+    blocked ──> ready          │              ├──> dead ──(redrive)──> ready
         └───────────┴──────────┴──────────────┴──> cancelled, expired
+
+A blocked task waits for the ends of others, its parents: `ParentEnded` strikes one off its list, and when the list is
+empty the task is ready, or scheduled if its delay has not passed. A parent that did not complete cancels it instead,
+unless it is to run anyway. News of a parent that is not on the list changes nothing, so it may come twice.
 
 Guarantees: terminal states absorb everything but a redrive (I3); a step of a holder needs the task's current token, and
 tokens only rise (I4); a repeated step with the same token is recognised and changes nothing. The SQLite backend calls
 `apply` inside its transactions; the Redis scripts repeat the same guards, and a model test keeps the two equal.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, assert_never
 
 from meshd.errors import FencedError, InvalidTransitionError
-from meshd.tasks.model import MAX_CLAIMS, FailureKind, NewTask, Priority, Task, TaskError, TaskState, task_of
+from meshd.tasks.model import FailureKind, NewTask, Task, TaskError, TaskState, task_of
 from meshd.tasks.routing import OFFSETS_MS, virtual_time
+from meshd.tasks.transitions import (
+    FORGOTTEN,
+    GONE,
+    LAPSED,
+    MAX_CLAIMS,
+    Await,
+    Cancel,
+    Claim,
+    Complete,
+    Expire,
+    Fail,
+    HolderEvent,
+    Open,
+    ParentEnded,
+    Progress,
+    Promote,
+    Reclaim,
+    Redrive,
+    Release,
+    Renew,
+    Reprioritize,
+    Start,
+    Stop,
+    TaskEvent,
+)
 
-LAPSED = "its lease lapsed while it was running"
-GONE = "its node was gone while it was running"
-"""What a crash error says, after why the holder lost the task."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    node_id: str
-    incarnation: int
-    token: int
-    lease_until_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    token: int
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renew:
-    token: int
-    lease_until_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    token: int
-    fraction: float | None
-    note: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Complete:
-    token: int
-    result: bytes
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fail:
-    token: int
-    kind: FailureKind
-    message: str
-    detail: str
-    retry_in_ms: int | None
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    token: int
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    token: int
-    now_ms: int
+__all__ = [
+    "FORGOTTEN",
+    "GONE",
+    "LAPSED",
+    "MAX_CLAIMS",
+    "Await",
+    "Cancel",
+    "Claim",
+    "Complete",
+    "Expire",
+    "Fail",
+    "HolderEvent",
+    "Open",
+    "ParentEnded",
+    "Progress",
+    "Promote",
+    "Reclaim",
+    "Redrive",
+    "Release",
+    "Renew",
+    "Reprioritize",
+    "Start",
+    "Stop",
+    "TaskEvent",
+    "apply",
+    "create",
+    "is_overdue",
+    "parents_to_wait_for",
+]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promote:
-    """The due time of a scheduled task has come."""
-
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
-    """The hold-back of a placed task is over, or its node is gone: anybody may take it."""
+def parents_to_wait_for(new: NewTask, parents: Mapping[str, TaskState]) -> tuple[str, ...]:
+    """Return those of a new task's parents, given the state of each, that have not ended as it needs them to."""
+    ended = [state for state in TaskState if state.is_terminal] if new.runs_anyway else [TaskState.COMPLETED]
+    return tuple(parent for parent in new.depends_on if parents[parent] not in ended)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reprioritize:
-    """Somebody gave the task another priority: it keeps its age under the new one."""
-
-    priority: Priority
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reclaim:
-    """The holder is gone."""
-
-    now_ms: int
-    why: str = LAPSED
-    """`LAPSED` or `GONE`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
-    reason: str
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expire:
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redrive:
-    now_ms: int
-
-
-HolderEvent = Start | Renew | Progress | Complete | Fail | Release | Stop
-TaskEvent = Claim | HolderEvent | Promote | Open | Reprioritize | Reclaim | Cancel | Expire | Redrive
-
-
-def create(new: NewTask, *, now_ms: int) -> Task:
-    """Return the task a submit makes: ready, or scheduled when it is delayed."""
+def create(new: NewTask, *, now_ms: int, waits_for: tuple[str, ...] = ()) -> Task:
+    """Return the task a submit makes: blocked while it waits for others, else ready, or scheduled when delayed."""
     due_ms = now_ms + new.delay_ms
+    undelayed = TaskState.SCHEDULED if new.delay_ms > 0 else TaskState.READY
     return Task(
         id=new.id,
         type=new.type,
         route=new.route,
         priority=new.priority,
-        state=TaskState.SCHEDULED if new.delay_ms > 0 else TaskState.READY,
+        state=TaskState.BLOCKED if waits_for else undelayed,
         payload=new.payload,
         context=new.context,
         policy=new.policy,
@@ -151,6 +109,9 @@ def create(new: NewTask, *, now_ms: int) -> Task:
         deadline_ms=None if new.expires_in_ms is None else now_ms + new.expires_in_ms,
         idempotency_key=new.idempotency_key,
         watchers=(new.watcher,) if new.watcher else (),
+        depends_on=new.depends_on,
+        waits_for=waits_for,
+        runs_anyway=new.runs_anyway,
     )
 
 
@@ -179,6 +140,10 @@ def apply(task: Task, event: TaskEvent) -> Task:
             return _expire(task, event, now_ms)
         case Redrive(now_ms=now_ms):
             return _redrive(task, event, now_ms)
+        case Await():
+            return task if task.is_awaited or task.state.is_terminal else _changed(task, is_awaited=True)
+        case ParentEnded():
+            return _settle(task, event)
         case Start() | Renew() | Progress() | Complete() | Fail() | Release() | Stop():
             if event.token != task.token:
                 raise FencedError(f"task {task.id}", token=event.token, current=task.token)
@@ -280,7 +245,7 @@ def _fail(task: Task, event: Fail) -> Task:
 
 
 def _open(task: Task, event: Open) -> Task:
-    _require(task, event, TaskState.READY, TaskState.SCHEDULED)
+    _require(task, event, TaskState.READY, TaskState.SCHEDULED, TaskState.BLOCKED)
     if task.pinned or task.placed_on is None:
         raise InvalidTransitionError(task.id, state=task.state, event="open: no node is held back for")
     return _changed(task, placed_on=None)
@@ -323,6 +288,21 @@ def _expire(task: Task, event: Expire, now_ms: int) -> Task:
     return _end(_changed(task, token=task.token + 1), TaskState.EXPIRED, now_ms, reason="deadline passed")
 
 
+def _settle(task: Task, event: ParentEnded) -> Task:
+    if task.state is not TaskState.BLOCKED or event.parent not in task.waits_for:
+        return task
+    if event.how != TaskState.COMPLETED and not task.runs_anyway:
+        reason = f"task {event.parent}, which it waited for, is {event.how}"
+        return _end(_changed(task, token=task.token + 1), TaskState.CANCELLED, event.now_ms, reason=reason)
+    left = tuple(parent for parent in task.waits_for if parent != event.parent)
+    if left:
+        return _changed(task, waits_for=left)
+    if task.due_ms > event.now_ms:
+        return _changed(task, state=TaskState.SCHEDULED, waits_for=())
+    vt = virtual_time(event.now_ms, task.priority)
+    return _changed(task, state=TaskState.READY, waits_for=(), due_ms=event.now_ms, vt=vt)
+
+
 def _redrive(task: Task, event: Redrive, now_ms: int) -> Task:
     _require(task, event, TaskState.DEAD, TaskState.CANCELLED, TaskState.EXPIRED)
     return _changed(
@@ -344,6 +324,8 @@ def _redrive(task: Task, event: Redrive, now_ms: int) -> Task:
         finished_ms=None,
         progress=None,
         note="",
+        waits_for=(),
+        is_awaited=False,
     )
 
 

@@ -41,12 +41,24 @@ TASKS_LOG = "tasks"
 
 Event bodies are JSON objects: `{"event": verb, "task": id, "state": new state, "token": token}`, where verb is one of
 submitted, claimed, started, completed, failed, released, stopped, promoted, opened, reprioritized, reclaimed,
-cancel_requested, cancelled, expired, redriven, purged. A renewal or a progress report is not a transition; `purged`
-names the state the task had ended in.
+cancel_requested, cancelled, expired, redriven, purged, unblocked. A renewal, a progress report or the end of one of
+several parents is not a transition; `purged` names the state the task had ended in.
 """
 
 MAX_BATCH = 256
 """Most items one batch call takes."""
+
+MAX_PARENTS = 1_000
+"""Most tasks that one may wait for."""
+
+MAX_WAITS = 2_048
+"""Most parents that the tasks of one submit may name together."""
+
+TOLD_AT_ONCE = 100
+"""Most tasks that one step tells of the ends they wait for."""
+
+FEW_STEPS, MANY_STEPS = 40, 160
+"""Most such steps that a call which ends tasks takes before it answers, and that a sweep takes."""
 
 TOLD_RESULT = 256
 """Most bytes of a result that the hint of a task's end carries along."""
@@ -68,11 +80,17 @@ class TaskStore(Protocol):
 
         - An idempotency key already taken by a task still kept answers with that task, `created=False`.
         - The same id again answers with the task that has it, `created=False`: a repeat after a lost answer is safe.
+        - A task with parents (`depends_on`) is blocked until all of them have completed. A parent may be submitted by
+          the same call, before it. One that ended otherwise cancels the task and what waits for that, or counts as
+          well if the task runs anyway; this also holds for a parent that ended before.
         - A placed task is offered to its node alone until its hold-back is over, a pinned one for ever.
         - With `durability`, the receipts are given at this level or above; by default at the backend's own.
 
         Raises:
-            InvalidArgumentError: more than `MAX_BATCH` tasks, or an id that was not made for its idempotency key.
+            InvalidArgumentError: more than `MAX_BATCH` tasks, an id that was not made for its idempotency key, or
+                parents that no task can have.
+            ParentsApartError: a task cannot be kept with its parents.
+            UnknownParentError: a parent is not kept, or comes later in the call; none was created.
             BackpressureError: more tasks would wait than the queue may hold, or the store's memory is full; none was
                 created.
             ConfigurationError: the store cannot give this durability; none was created.
@@ -134,6 +152,8 @@ class TaskStore(Protocol):
         - A completion may overtake its start: from claimed it charges the start and counts.
         - `fenced` from a task that ended expired is answered `expired`.
         - Watchers of tasks that end are told in the same step.
+        - Tasks that wait for one that ended are told before the answer, in steps of their own; a sweep tells those
+          that are left, or all of them if this process dies in between.
         """
         ...
 
@@ -148,6 +168,8 @@ class TaskStore(Protocol):
 
     async def redrive(self, task_id: str) -> Task:
         """Make a dead, cancelled or expired task ready again as a new generation, its errors kept.
+
+        It waits for nobody, and what its end has cancelled stays cancelled.
 
         Raises:
             NotFoundError: no such task.
@@ -208,7 +230,7 @@ class TaskStore(Protocol):
         ...
 
     async def sweep(self, *, limit: int = 200) -> SweepReport:
-        """Do what time makes due: promote, open, reclaim lapsed holds, expire, forget what is past its retention.
+        """Do what is due: promote, open, reclaim lapsed holds, expire, settle, forget what is past its retention.
 
         - Idempotent and safe from any number of callers.
         - If the store itself stood still for longer than a lease could bear (no sweep for over twice the sweep
@@ -243,3 +265,22 @@ def check_batch(items: Sequence[object]) -> None:
     """
     if len(items) > MAX_BATCH:
         raise InvalidArgumentError(f"{len(items)} items in one call are over the limit of {MAX_BATCH}: split them")
+
+
+def check_parents(tasks: Sequence[NewTask]) -> None:
+    """Return if the tasks name parents as tasks may.
+
+    Raises:
+        InvalidArgumentError: one waits for itself, twice for another, or for too many; or all together do.
+    """
+    total = 0
+    for task in tasks:
+        if not task.depends_on:
+            continue
+        total += len(task.depends_on)
+        if task.id in task.depends_on or len(set(task.depends_on)) < len(task.depends_on):
+            raise InvalidArgumentError(f"task {task.id} would wait for itself, or twice for another")
+        if len(task.depends_on) > MAX_PARENTS:
+            raise InvalidArgumentError(f"task {task.id}: {len(task.depends_on)} parents are over {MAX_PARENTS}")
+    if total > MAX_WAITS:
+        raise InvalidArgumentError(f"{total} parents in one call are over the limit of {MAX_WAITS}: split it")

@@ -12,7 +12,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from meshd import Node, Retry, TaskContext
+from meshd import Node, Reject, Retry, TaskContext
 from tests.chaos.effects import EffectLog
 from tests.chaos.history import Phase
 from tests.chaos.work import brisk_settings
@@ -49,6 +49,12 @@ def make_node(life: str, *, directory: Path, concurrency: int) -> Node:
             raise Retry("once more", delay=timedelta(milliseconds=20))
         trace(Phase.FINISH, context)
         return {"number": number, "token": context.token}
+
+    @node.task("doomed")
+    async def doomed(number: int, ms: float, context: TaskContext) -> None:
+        trace(Phase.START, context)
+        await asyncio.sleep(ms / 1000)
+        raise Reject(f"number {number} is doomed")
 
     @node.task("poison")
     async def poison(number: int, context: TaskContext) -> None:

@@ -67,6 +67,8 @@ class SqliteStore:
             "tasks held": f"SELECT count(*) {unfinished} tasks.state IN ('claimed', 'running')",
             "tasks not ended": f"SELECT count(*) {unfinished} tasks.finished_ms IS NULL",
             "tasks ended with a lease": f"SELECT count(*) {unfinished} tasks.lease_until_ms > 0",
+            "children": "SELECT count(*) FROM children JOIN meshes ON meshes.id = mesh WHERE meshes.name = ?",
+            "ends untold": "SELECT count(*) FROM outbox JOIN meshes ON meshes.id = mesh WHERE meshes.name = ?",
         }
         with closing(sqlite3.connect(self._path)) as connection:
             sound = connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -107,7 +109,7 @@ class RedisStore:
             left: dict[str, int] = {}
             for key in keys.all():
                 kind = key.partition("}:")[2].partition(":")[0]
-                if kind in {"lease", "sched", "dl", "front"}:
+                if kind in {"lease", "sched", "dl", "front", "kids", "outbox"}:
                     left[key] = client.zcard(key)
                 elif kind == "held":
                     left[key] = client.scard(key)

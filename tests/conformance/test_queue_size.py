@@ -168,3 +168,12 @@ async def test_a_process_with_a_larger_queue_may_submit_more(
     assert (await submit_one(unlimited, a_task())).created
     with pytest.raises(BackpressureError):
         await submit_one(backend, a_task())
+
+
+async def test_blocked_tasks_count_towards_the_size(backend: Backend) -> None:
+    parent = a_task()
+    await backend.tasks.submit([parent, *(a_task(after=[parent.id]) for _ in range(SIZE - 1))])
+    assert (await backend.tasks.counts())[TaskState.BLOCKED] == SIZE - 1
+    with pytest.raises(BackpressureError):
+        await submit_one(backend, a_task(after=[parent.id]))
+    assert await waiting(backend) == SIZE

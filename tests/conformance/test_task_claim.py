@@ -7,7 +7,7 @@ import pytest
 
 from meshd.backends import Backend
 from meshd.clock import ManualClock
-from meshd.tasks.model import Priority, Task, TaskState
+from meshd.tasks.model import Priority, Receipt, Task, TaskState
 from meshd.tasks.routing import OFFSETS_MS
 from tests.conftest import OpenAgain
 from tests.support.builders import (
@@ -82,6 +82,34 @@ async def test_tasks_of_several_routes_are_merged_by_virtual_time(backend: Backe
     claimer = a_claimer(types=kinds)
     served: list[Task] = []
     while batch := await claim_all(backend, claimer, limit=7):
+        served.extend(batch)
+    assert len(served) == 60
+    assert [task.vt for task in served] == sorted(task.vt for task in served)
+
+
+async def test_a_claimer_of_half_of_many_routes_is_served_in_order_past_a_cancelled_task(
+    backend: Backend, clock: ManualClock
+) -> None:
+    kinds = [f"kind-{number:02}" for number in range(40)]
+    receipts: list[Receipt] = []
+    for kind in [*kinds, kinds[10], kinds[0]]:
+        receipts.append(await submit_one(backend, a_task(kind)))
+        clock.advance(ms=1)
+    await backend.tasks.cancel(receipts[10].task_id, reason="not wanted")
+    served = await claim_all(backend, a_claimer(types=kinds[::2]), limit=10)
+    assert [task.type for task in served] == [f"kind-{number:02}" for number in (0, 2, 4, 6, 8, 12, 14, 16, 18, 20)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4])
+async def test_tasks_of_many_routes_are_served_in_order_by_claims_of_any_size(
+    backend: Backend, clock: ManualClock, limit: int
+) -> None:
+    kinds = [f"kind-{number:02}" for number in range(20)]
+    for step in range(60):
+        await submit_one(backend, a_task(kinds[step * step % 20], priority=PRIORITIES[step % 5]))
+        clock.advance(ms=step % 3 * 5_000)
+    served: list[Task] = []
+    while batch := await claim_all(backend, a_claimer(types=kinds), limit=limit):
         served.extend(batch)
     assert len(served) == 60
     assert [task.vt for task in served] == sorted(task.vt for task in served)

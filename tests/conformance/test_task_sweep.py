@@ -8,7 +8,6 @@ import pytest
 from meshd.backends import Backend
 from meshd.clock import ManualClock
 from meshd.tasks.model import (
-    MAX_CLAIMS,
     FailureKind,
     Outcome,
     Priority,
@@ -18,7 +17,7 @@ from meshd.tasks.model import (
     TaskState,
     TaskTimings,
 )
-from meshd.tasks.states import GONE, LAPSED, Reclaim, apply
+from meshd.tasks.states import GONE, LAPSED, MAX_CLAIMS, Reclaim, apply
 from tests.conftest import OpenAgain
 from tests.support.builders import (
     LEASE_MS,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from meshd.tasks.model import Outcome, Task, TaskState
 from meshd.tasks.states import (
+    Await,
     Cancel,
     Claim,
     Complete,
@@ -12,6 +13,7 @@ from meshd.tasks.states import (
     Fail,
     HolderEvent,
     Open,
+    ParentEnded,
     Progress,
     Promote,
     Reclaim,
@@ -39,8 +41,9 @@ VERBS: dict[type[TaskEvent], str] = {
     Cancel: "cancelled",
     Expire: "expired",
     Redrive: "redriven",
+    ParentEnded: "unblocked",
 }
-SILENT = (Renew, Progress)
+SILENT = (Renew, Progress, Await)
 DETOURS = ("promoted", "opened")
 
 Entry = tuple[str, str, int]
@@ -59,7 +62,9 @@ class Path:
         after = apply(self.task, event)
         if isinstance(event, SILENT) or after is self.task:
             return replace(self, task=after)
-        verb = VERBS[type(event)]
+        if isinstance(event, ParentEnded) and after.state is TaskState.BLOCKED:
+            return replace(self, task=after)
+        verb = "cancelled" if after.reason and isinstance(event, ParentEnded) else VERBS[type(event)]
         if isinstance(event, Cancel) and after.state is TaskState.RUNNING:
             verb = "cancel_requested"
         return Path(after, (*self.entries, (verb, after.state.value, after.token)))

@@ -1,15 +1,17 @@
 """What the tasks of a mesh must be, by the pure rules alone: the other side of the model test.
 
 Where the port leaves a backend a choice (an overdue task may be noticed by a claim or only by the next sweep; a submit
-may hand a task to a claimer that waits), the reference holds every allowed record, and takes the one it is shown.
+may hand a task to a claimer that waits; who waits for a task that ended may hear of it only by the next sweep), the
+reference holds every allowed record, and takes the one it is shown.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 from meshd.clock import ManualClock
-from meshd.errors import BackpressureError, FencedError, InvalidTransitionError
+from meshd.errors import BackpressureError, FencedError, InvalidTransitionError, UnknownParentError
 from meshd.tasks.model import (
     Claimed,
     Claimer,
@@ -26,11 +28,13 @@ from meshd.tasks.model import (
 from meshd.tasks.routing import serves
 from meshd.tasks.states import (
     GONE,
+    Await,
     Cancel,
     Claim,
     Expire,
     HolderEvent,
     Open,
+    ParentEnded,
     Promote,
     Reclaim,
     Redrive,
@@ -39,6 +43,7 @@ from meshd.tasks.states import (
     Start,
     create,
     is_overdue,
+    parents_to_wait_for,
 )
 from tests.model.paths import Entry, Path, fenced, success
 
@@ -71,7 +76,9 @@ class Reference:
         self._clock = clock
         self._queue_size = queue_size
         self._keys: dict[str, str] = {}
-        self._opens_ms: dict[str, int] = {}
+        self._holds_back_ms: dict[str, int] = {}
+        self._kids: dict[tuple[str, int], list[str]] = {}
+        self._ends: list[tuple[Task, list[str]]] = []
         self._swept_ms = clock()
         self._grace_after_ms = grace_after_ms
         self._allowed: dict[str, list[Path]] = {}
@@ -84,14 +91,18 @@ class Reference:
 
         Raises:
             BackpressureError: more tasks would wait than may.
+            UnknownParentError: one would wait for a task that is not kept.
         """
         before = dict(self.tasks), dict(self._keys)
-        facts = [self._submit(new) for new in news]
-        if any(created for _, created, _ in facts) and self._waiting() > self._queue_size:
+        known: dict[str, str] = {}
+        try:
+            facts = [self._submit(new, known) for new in news]
+            self._check_room(any(created for _, created, _ in facts))
+        except (BackpressureError, UnknownParentError):
             self.tasks, self._keys = before
             self._allowed.clear()
             self._fresh.clear()
-            raise BackpressureError("full")
+            raise
         return facts
 
     def claim(self, claimer: Claimer, claimed: Claimed, *, limit: int, lease_ms: int, alone: bool) -> None:
@@ -222,6 +233,8 @@ class Reference:
     def judge_report(self, report: SweepReport, before: Mapping[str, Task]) -> None:
         """Compare a sweep's numbers with what became of the tasks; call it after `observe`."""
         pairs = [(task, self.tasks[task_id]) for task_id, task in before.items() if task_id in self.tasks]
+        woken = [(old, new) for old, new in pairs if old.state is TaskState.BLOCKED and new.waits_for != old.waits_for]
+        pairs = [(old, new) for old, new in pairs if (old, new) not in woken]
         moves = Counter((old.state.is_held, new.state) for old, new in pairs if new.state is not old.state)
         opened = sum(1 for old, new in pairs if not old.state.is_held and old.placed_on != new.placed_on)
         assert report.expired == moves[True, TaskState.EXPIRED] + moves[False, TaskState.EXPIRED]
@@ -234,17 +247,22 @@ class Reference:
         """Whether any task is kept longer than promised."""
         return any(self._is_past_retention(task) for task in self.tasks.values())
 
-    def observe(self, records: Mapping[str, Task | None]) -> None:
-        """Compare every record with what it must be."""
+    def observe(self, records: Mapping[str, Task | None], *, is_settled: bool = False) -> None:
+        """Compare every record, parents first, with what it must be; once settled, nobody is left to hear of an end."""
         for task_id, found in records.items():
             expected = self._allowed.get(task_id) or ([Path(self.tasks[task_id])] if task_id in self.tasks else [])
             if not expected:
                 assert found is None, f"{task_id} should be forgotten"
                 continue
+            told = [heard for path in expected for heard in self._told(path)]
+            expected = told if is_settled else [*expected, *told]
             match = next((path for path in expected if path.task == found), None) or self._handed_over(found)
             assert match is not None, f"\nfound    {found}\nexpected {expected[0].task}"
+            self._note_end(self.tasks[task_id], match.task)
             self.tasks[task_id] = match.task
             self.log[task_id].extend(match.entries)
+        if is_settled:
+            self._ends.clear()
         self._allowed.clear()
         self._fresh.clear()
 
@@ -255,20 +273,55 @@ class Reference:
         held = Counter(task.node_id for task in self.tasks.values() if task.state.is_held)
         return {node_id: held[node_id] for node_id in node_ids}
 
-    def _submit(self, new: NewTask) -> tuple[str, bool, TaskState]:
-        known = new.id if new.id in self.tasks else self._keys.get(new.idempotency_key or "")
-        if known is not None:
-            return known, False, self.tasks[known].state
-        task = create(new, now_ms=self._clock())
+    def _submit(self, new: NewTask, known: dict[str, str]) -> tuple[str, bool, TaskState]:
+        owner = new.id if new.id in self.tasks else self._keys.get(new.idempotency_key or "")
+        if owner is not None:
+            known[new.id] = owner
+            return owner, False, self.tasks[owner].state
+        new = replace(new, depends_on=tuple(dict.fromkeys(known.get(parent, parent) for parent in new.depends_on)))
+        path = self._born(new)
         self.log.setdefault(new.id, [])
-        self.tasks[new.id] = task
+        self.tasks[new.id] = path.task
         self._fresh.add(new.id)
-        self._allow(new.id, Path(task, (("submitted", task.state.value, 0),)))
+        self._allow(new.id, path)
         if new.placement is not None:
-            self._opens_ms[new.id] = task.due_ms + new.placement.hold_back_ms
+            self._holds_back_ms[new.id] = new.placement.hold_back_ms
         if new.idempotency_key:
             self._keys[new.idempotency_key] = new.id
-        return new.id, True, task.state
+        return new.id, True, path.task.state
+
+    def _born(self, new: NewTask) -> Path:
+        """Return a new task as its parents let it be, and have those that have not ended know of it."""
+        for parent in new.depends_on:
+            if parent not in self.tasks:
+                raise UnknownParentError(new.id, parent_id=parent)
+        parents = {parent: self.tasks[parent] for parent in new.depends_on}
+        waits = parents_to_wait_for(new, {parent: task.state for parent, task in parents.items()})
+        task = create(new, now_ms=self._clock(), waits_for=waits)
+        path = Path(task, (("submitted", task.state.value, 0),))
+        failed = next((parents[parent] for parent in waits if parents[parent].state.is_terminal), None)
+        if failed is not None:
+            return path.then(ParentEnded(parent=failed.id, how=failed.state, now_ms=self._clock()))
+        for parent in waits:
+            paths = self._allowed.get(parent) or [Path(parents[parent])]
+            self._allow(parent, *(each.then(Await()) for each in paths))
+            self._kids.setdefault((parent, parents[parent].generation), []).append(new.id)
+        return path
+
+    def _told(self, path: Path) -> list[Path]:
+        """Return the paths once the task has heard of every end, in any order."""
+        ends = [parent for parent, kids in self._ends if path.task.id in kids]
+        paths: list[Path] = []
+        for order in permutations(ends):
+            told = path
+            for parent in order:
+                told = told.then(ParentEnded(parent=parent.id, how=parent.state, now_ms=self._clock()))
+            paths.append(told)
+        return paths
+
+    def _note_end(self, before: Task, after: Task) -> None:
+        if after.state.is_terminal and not (before.state.is_terminal and before.generation == after.generation):
+            self._ends.append((after, self._kids.pop((after.id, after.generation), [])))
 
     def _handed_over(self, found: Task | None) -> Path | None:
         """Return the path on which the submit handed the task to a claimer that waited, if that is what happened."""
@@ -296,6 +349,10 @@ class Reference:
     def _is_paused(self, task: Task) -> bool:
         return self.pauses.mesh or task.type in self.pauses.task_types
 
+    def _check_room(self, is_any_new: bool) -> None:
+        if is_any_new and self._waiting() > self._queue_size:
+            raise BackpressureError("full")
+
     def _waiting(self) -> int:
         return sum(1 for task in self.tasks.values() if task.state in WAITING)
 
@@ -309,7 +366,8 @@ class Reference:
             if step == "promote" and task.state is TaskState.SCHEDULED and task.due_ms <= now_ms:
                 path = path.then(Promote(now_ms=now_ms))
             if step == "open" and task.state is TaskState.READY and _may_open(task):
-                path = path.then(Open()) if self._opens_ms[task.id] <= now_ms else path
+                opens_ms = task.due_ms + self._holds_back_ms[task.id]
+                path = path.then(Open()) if opens_ms <= now_ms else path
             if step == "reclaim" and task.state.is_held and task.lease_until_ms <= now_ms:
                 path = path.then(Reclaim(now_ms=now_ms))
             if step == "expire" and not task.state.is_terminal and is_overdue(task, now_ms):
@@ -347,4 +405,4 @@ def _may_take(claimer: Claimer, task: Task) -> bool:
 
 
 def _may_open(task: Task) -> bool:
-    return task.state in (TaskState.READY, TaskState.SCHEDULED) and task.placed_on is not None and not task.pinned
+    return task.state in WAITING and task.placed_on is not None and not task.pinned

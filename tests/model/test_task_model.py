@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from meshd.backends import BackendOptions, open_backend
 from meshd.clock import ManualClock
-from meshd.errors import BackpressureError, InvalidTransitionError, NotFoundError
+from meshd.errors import BackpressureError, InvalidTransitionError, NotFoundError, UnknownParentError
 from meshd.events import START
 from meshd.ids import new_id
 from meshd.tasks import states
@@ -44,7 +44,7 @@ from meshd.tasks.model import (
 from meshd.tasks.store import TASKS_LOG
 from tests.model.paths import Entry, without_detours
 from tests.model.reference import Reference, receipt_facts
-from tests.model.wishes import CLAIMING, LEASES_MS, NODES, PICKS, QUEUE_SIZE, STEPS_MS, TYPES, WISHES, Wish
+from tests.model.wishes import CLAIMING, LEASES_MS, NODES, PICKS, QUEUE_SIZE, STEPS_MS, TYPES, WISHES, Wish, wished
 from tests.support.builders import LONG_MS, a_task, hold_of
 from tests.support.stores import StoreSource
 
@@ -240,15 +240,19 @@ class TaskHistory(RuleBasedStateMachine):
         self._sweep()
 
     def _submit_new(self, wishes: list[Wish]) -> list[NewTask]:
-        news = [a_task(**wish, task_id=new_id(self._clock)) for wish in wishes]
+        news: list[NewTask] = []
+        for wish in wishes:
+            lately = [*self._ids, *(new.id for new in news)][-6:]
+            after = {lately[pick % len(lately)]: None for pick in wish["parents"]} if lately else {}
+            news.append(wished(wish, task_id=new_id(self._clock), after=after))
         self._submit(news)
         return news
 
     def _submit(self, news: list[NewTask]) -> None:
         try:
             expected = self._reference.submit(news)
-        except BackpressureError:
-            with pytest.raises(BackpressureError):
+        except (BackpressureError, UnknownParentError) as refusal:
+            with pytest.raises(type(refusal)):
                 self._run(self._backend.tasks.submit(news))
             self._compare_records()
             return
@@ -313,17 +317,17 @@ class TaskHistory(RuleBasedStateMachine):
         report = self._run(self._backend.tasks.sweep())
         assert report.graced == self._reference.sweep()
         assert not report.more
-        self._compare_records()
+        self._compare_records(is_settled=True)
         self._reference.judge_report(report, before)
 
     def _compare_step(self, hold: Hold, event: states.HolderEvent, outcome: Outcome) -> None:
         assert outcome in self._reference.hold_step(hold.task_id, event)
         self._compare_records()
 
-    def _compare_records(self) -> None:
+    def _compare_records(self, *, is_settled: bool = False) -> None:
         tasks = self._backend.tasks
         records = self._run(tasks.get(self._ids))
-        self._reference.observe(dict(zip(self._ids, records, strict=True)))
+        self._reference.observe(dict(zip(self._ids, records, strict=True)), is_settled=is_settled)
         assert self._run(tasks.counts()) == {state: self._reference.counts()[state] for state in TaskState}
         assert self._run(tasks.open_counts(NODES)) == self._reference.open_counts(NODES)
         assert self._run(tasks.paused()) == self._reference.pauses

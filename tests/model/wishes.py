@@ -4,16 +4,16 @@ Clock steps are multiples of ten, while leases, delays, hold-backs, deadlines an
 nothing ever falls due at the very millisecond of a step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
 from hypothesis import strategies as st
 
 from meshd.nodes.model import Level
-from meshd.tasks.model import Claimer, Placement, Priority, TaskPolicy
+from meshd.tasks.model import Claimer, NewTask, Placement, Priority, TaskPolicy
 from meshd.tasks.routing import offered
-from tests.support.builders import a_claimer, meant_for, pinned_to
+from tests.support.builders import a_claimer, a_task, meant_for, pinned_to
 
 LEASES_MS = (3_003, 20_003)
 STEPS_MS = (10, 10, 500, 500, 7_000, 25_000, 130_000)
@@ -63,6 +63,9 @@ class Wish(TypedDict):
     key: str | None
     policy: TaskPolicy
     placement: Placement | None
+    parents: Sequence[int]
+    """Which of the tasks submitted lately it waits for."""
+    runs_anyway: bool
 
 
 WISHES = st.builds(
@@ -75,7 +78,28 @@ WISHES = st.builds(
     key=st.sampled_from([None, None, None, "a", "b"]),
     policy=st.sampled_from(POLICIES),
     placement=st.sampled_from(PLACEMENTS),
+    parents=st.one_of(st.just(()), st.just(()), st.lists(st.integers(0, 5), min_size=1, max_size=3)),
+    runs_anyway=st.booleans(),
 )
+
+
+def wished(wish: Wish, *, task_id: str, after: Iterable[str]) -> NewTask:
+    """Return the task that is asked for, under this id and with these parents."""
+    return a_task(
+        wish["task_type"],
+        requires=wish["requires"],
+        priority=wish["priority"],
+        delay_ms=wish["delay_ms"],
+        expires_in_ms=wish["expires_in_ms"],
+        key=wish["key"],
+        policy=wish["policy"],
+        placement=wish["placement"],
+        task_id=task_id,
+        after=after,
+        runs_anyway=wish["runs_anyway"],
+    )
+
+
 CLAIMING = st.sampled_from(CLAIMERS)
 PICKS = st.integers(0, 59)
 """Which hold a step is about. What a history draws never depends on what the store answered, so it can be replayed

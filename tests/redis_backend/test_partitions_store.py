@@ -6,10 +6,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from meshd import Mesh, Settings, TaskRequest
 from meshd.backends import Backend, BackendOptions, open_backend
-from meshd.errors import BackpressureError, ConfigurationError, InvalidArgumentError, LogTrimmedError
+from meshd.backends.redis.partitions import partition_of
+from meshd.errors import (
+    BackpressureError,
+    ConfigurationError,
+    InvalidArgumentError,
+    LogTrimmedError,
+    ParentsApartError,
+)
 from meshd.events import START
-from meshd.ids import new_id
+from meshd.ids import TAIL, new_id
 from meshd.tasks.model import Outcome, TaskFilter, TaskState, TaskTimings
 from meshd.tasks.store import TASKS_LOG
 from tests.redis_backend.raw import Raw
@@ -223,3 +231,35 @@ async def test_closing_ends_a_wait(redis_server: RedisServer, mesh_name: str) ->
     await backend.aclose()
     await wait_until(waiting.done)
     RedisMeshes(redis_server.url).finish(mesh_name)
+
+
+async def test_a_task_cannot_wait_for_one_of_another_partition_and_nothing_is_created(backend: Backend) -> None:
+    news = [a_task() for _ in range(40)]
+    await backend.tasks.submit(news)
+    far = next(new for new in news if partition_of(new.id, COUNT) != partition_of(news[0].id, COUNT))
+    child = a_task("then", after=[news[0].id, far.id], task_id=new_id()[:-TAIL] + news[0].id[-TAIL:])
+    with pytest.raises(ParentsApartError) as caught:
+        await backend.tasks.submit([a_task(), child])
+    assert caught.value.parent_id == far.id
+    assert sum((await backend.tasks.counts()).values()) == 40
+
+
+async def test_what_hangs_together_is_kept_together_by_itself(
+    backend: Backend, redis_server: RedisServer, options: BackendOptions
+) -> None:
+    settings = Settings.load(mesh=options.mesh, redis={"partitions": COUNT})
+    async with Mesh(redis_server.url, settings=settings) as mesh:
+        roots = [TaskRequest(type="first") for _ in range(12)]
+        joint = TaskRequest(type="then", depends_on=roots)
+        handles = await mesh.tasks.submit_many([*roots, joint])
+        last = await mesh.tasks.submit("last", depends_on=[handles[-1]])
+        assert len({partition_of(handle.id, COUNT) for handle in (*handles, last)}) == 1
+        apart = [await mesh.tasks.submit("alone", idempotency_key=f"k{number}") for number in range(12)]
+        with pytest.raises(ParentsApartError, match="submit_many"):
+            await mesh.tasks.submit("then", depends_on=apart)
+    held = await claim_all(backend, a_claimer(types=["first"]))
+    await backend.tasks.start([hold_of(task) for task in held])
+    await backend.tasks.finish([completed(task) for task in held])
+    (task,) = await backend.tasks.get([handles[-1].id])
+    assert task is not None
+    assert task.state is TaskState.READY

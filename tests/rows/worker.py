@@ -112,7 +112,31 @@ def make_node(name: str, options: Options, *, url: str, settings: Settings) -> N
             "types": sorted(name for name in (f"{t.__module__}.{t.__qualname__}" for t in types) if "meshd" in name),
         }
 
+    add_memory(node)
     return node
+
+
+def add_memory(node: Node) -> None:
+    """Have the node write and read its memory when asked to."""
+
+    @node.task("remember")
+    async def remember(key: str, value: Any, how: dict[str, Any]) -> str:
+        """Write a key of the memory; return the version's name."""
+        return (await node.memory.by(agent=node.name).put(key, value, **how)).winner.name
+
+    @node.task("recall")
+    async def recall(key: str) -> dict[str, Any]:
+        """What this node knows of a key."""
+        entry = await node.memory.get(key)
+        if entry is None:
+            return {"exists": False}
+        return {
+            "exists": True,
+            "value": entry.value,
+            "is_conflict": entry.is_conflict,
+            "siblings": [side.value for side in entry.siblings],
+            "blobs": [version.blob.hex() for version in entry.item],
+        }
 
 
 def set_clock_ahead(seconds: float) -> None:

@@ -40,6 +40,8 @@ class Effects:
     """Suspects that did not run alone."""
     crowds: list[str] = field(default_factory=list)
     """Nodes seen over their capacity."""
+    early: list[str] = field(default_factory=list)
+    """Tasks that began before a parent had ended as they need it to."""
 
 
 class Link:
@@ -71,7 +73,9 @@ class Link:
         return await self._call(lambda: self._store.start(holds))
 
     async def finish(self, endings: Sequence[Ending]) -> Sequence[Outcome]:
-        return await self._call(lambda: self._store.finish(endings))
+        outcomes = await self._call(lambda: self._store.finish(endings))
+        await self._call(self._store.settle)
+        return outcomes
 
     async def renew(self, holds: Sequence[Hold]) -> Sequence[Outcome]:
         return await self._call(lambda: self._store.renew(holds, lease_ms=TIMINGS.lease_ms))
@@ -205,6 +209,9 @@ class SimNode:
         self._active += 1
         task = self._store.tasks[context.task_id]
         is_suspect = task.is_suspect and task.token == context.token
+        for parent in map(self._store.tasks.__getitem__, task.depends_on):
+            if not (parent.state.is_terminal if task.runs_anyway else parent.state is TaskState.COMPLETED):
+                self._effects.early.append(f"{task.id} began while {parent.id} was {parent.state}")
         if self._active > CAPACITY:
             self._effects.crowds.append(self.name)
         if self._alone or (is_suspect and self._active > 1):

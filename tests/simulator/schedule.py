@@ -112,12 +112,19 @@ class _World:
             priority=self._rng.choice(list(Priority)),
             policy=TaskPolicy(max_attempts=50, max_crashes=3 if kind == "killer" else 50, backoff_ms=100),
             expires_in_ms=self._rng.choice([None, None, None, 4_000]),
+            depends_on=self._parents(),
+            runs_anyway=self._rng.random() < 0.3,
             idempotency_key=f"key-{number}",
         )
         while new.id not in self._accepted:
             with suppress(UnavailableError):
                 await self._weather.carry(lambda: self._store.submit(new), stalled=_never)
                 self._accepted[new.id] = new
+
+    def _parents(self) -> tuple[str, ...]:
+        """Draw what a new task waits for, among what was accepted before."""
+        known = sorted(self._accepted)
+        return tuple(self._rng.sample(known, min(len(known), self._rng.choice([0, 0, 1, 2, 3]))))
 
     async def _fault(self) -> None:
         await asyncio.sleep(self._rng.uniform(0, STORM_S * 0.7))
@@ -175,6 +182,7 @@ class _World:
         breaches += [f"{task_id} killed {kills} nodes" for task_id, kills in effects.kills.items() if kills > 3]
         breaches += [f"{task_id} was hurt by {times} killers" for task_id, times in effects.hurt.items() if times > 1]
         breaches += [f"suspect not alone: {line}" for line in effects.together]
+        breaches += [f"I6: {line}" for line in effects.early]
         breaches += [f"over capacity: {name}" for name in effects.crowds]
         breaches += [
             f"{name} ended with {node.worker.open_tasks} open tasks"

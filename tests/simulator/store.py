@@ -21,11 +21,13 @@ from meshd.tasks.model import (
 from meshd.tasks.routing import serves
 from meshd.tasks.states import (
     GONE,
+    Await,
     Claim,
     Complete,
     Expire,
     Fail,
     HolderEvent,
+    ParentEnded,
     Promote,
     Reclaim,
     Release,
@@ -36,6 +38,7 @@ from meshd.tasks.states import (
     apply,
     create,
     is_overdue,
+    parents_to_wait_for,
 )
 
 Trace = Callable[[str], None]
@@ -51,14 +54,21 @@ class PureStore:
         self._trace = trace
         self._is_fenced = is_fenced
         self._fence = 0
+        self._ends: list[Task] = []
         self.changed: Callable[[], None] = lambda: None
 
     def submit(self, new: NewTask) -> str:
         known = next((t.id for t in self.tasks.values() if t.idempotency_key == new.idempotency_key), None)
         if known is not None:
             return known
-        self.tasks[new.id] = create(new, now_ms=self._now_ms())
-        self._trace(f"store    submitted {new.id}")
+        waits = parents_to_wait_for(new, {parent: self.tasks[parent].state for parent in new.depends_on})
+        task = self.tasks[new.id] = create(new, now_ms=self._now_ms(), waits_for=waits)
+        self._trace(f"store    submitted {new.id} {task.state}")
+        for parent in map(self.tasks.__getitem__, waits):
+            if parent.state.is_terminal:
+                self._tell(self.tasks[new.id], parent)
+            else:
+                self._apply(parent, Await())
         self.changed()
         return new.id
 
@@ -117,7 +127,19 @@ class PureStore:
             self._apply(task, Reclaim(now_ms=self._now_ms(), why=GONE))
         return len(taken)
 
+    def settle(self) -> None:
+        """Tell those that wait of the ends noted so far, as many as that takes."""
+        while self._ends:
+            ended = self._ends.pop(0)
+            for task in list(self.tasks.values()):
+                if ended.id in task.waits_for:
+                    self._tell(task, ended)
+
+    def _tell(self, task: Task, ended: Task) -> None:
+        self._apply(task, ParentEnded(parent=ended.id, how=ended.state, now_ms=self._now_ms()))
+
     def sweep(self) -> None:
+        self.settle()
         now_ms = self._now_ms()
         for task in list(self.tasks.values()):
             if not task.state.is_terminal and is_overdue(task, now_ms):
@@ -170,6 +192,8 @@ class PureStore:
         if not isinstance(event, Renew):
             node = after.node_id or task.node_id
             self._trace(f"store    {type(event).__name__.lower()} {task.id} token {after.token} {after.state} {node}")
+        if after.state.is_terminal and after.is_awaited:
+            self._ends.append(after)
         if after.state is TaskState.COMPLETED:
             self.completions[task.id] = self.completions.get(task.id, 0) + 1
         self.changed()

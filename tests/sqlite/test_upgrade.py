@@ -12,9 +12,10 @@ from meshd.backends.sqlite.schema import APPLICATION_ID, VERSION
 from meshd.clock import ManualClock
 from meshd.tasks.audit import AuditPage
 from meshd.tasks.model import Priority, TaskState
-from tests.support.builders import LEASE_MS, a_claimer, a_task, claim, claim_all, get_one, submit_one
+from tests.support.builders import LEASE_MS, a_claimer, a_task, claim, claim_all, completed, get_one, submit_one
 
 VERSION_1 = Path(__file__).parent / "stores" / "version_1.sql"
+VERSION_2 = Path(__file__).parent / "stores" / "version_2.sql"
 
 
 @pytest.fixture
@@ -82,3 +83,22 @@ async def test_many_may_open_an_old_file_at_once(path: Path, clock: ManualClock)
         await backend.aclose()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+async def test_a_file_of_version_2_is_given_the_tables_it_lacks(tmp_path: Path, clock: ManualClock) -> None:
+    path = tmp_path / "mesh.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_2.read_text())
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 2")
+    backend = await open_at(path, clock)
+    assert await backend.tasks.audit(repair=False) == AuditPage(checked=6)
+    assert (await backend.tasks.paused()).task_types == {"rank"}
+    running, child = await get_one(backend, "01TASK0004"), a_task("then", after=["01TASK0004", "01TASK0000"])
+    assert (await submit_one(backend, child)).state is TaskState.BLOCKED
+    assert (running.context, running.depends_on) == (b'{"a":1}', ())
+    await backend.tasks.finish([completed(running)])
+    assert (await get_one(backend, child.id)).state is TaskState.READY
+    claimed = {task.id for task in await claim_all(backend, a_claimer("here"))}
+    assert claimed == {"01TASK0002", "01TASK0003", "01TASK0005"}
+    await backend.aclose()

@@ -48,6 +48,8 @@ def a_task(
     watcher: str | None = None,
     placement: Placement | None = None,
     task_id: str | None = None,
+    after: Iterable[str] = (),
+    runs_anyway: bool = False,
 ) -> NewTask:
     """Return a task ready to submit."""
     return NewTask(
@@ -64,6 +66,8 @@ def a_task(
         created_by="test",
         watcher=watcher,
         placement=placement,
+        depends_on=tuple(after),
+        runs_anyway=runs_anyway,
     )
 
 

@@ -8,11 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshd.errors import FencedError, InvalidTransitionError
-from meshd.tasks.model import MAX_CLAIMS, FailureKind, NewTask, Placement, Priority, Task, TaskPolicy, TaskState
+from meshd.tasks.model import FailureKind, NewTask, Placement, Priority, Task, TaskPolicy, TaskState
 from meshd.tasks.routing import OFFSETS_MS
 from meshd.tasks.states import (
+    FORGOTTEN,
     GONE,
     LAPSED,
+    MAX_CLAIMS,
+    Await,
     Cancel,
     Claim,
     Complete,
@@ -20,6 +23,7 @@ from meshd.tasks.states import (
     Fail,
     HolderEvent,
     Open,
+    ParentEnded,
     Progress,
     Promote,
     Reclaim,
@@ -33,6 +37,7 @@ from meshd.tasks.states import (
     apply,
     create,
     is_overdue,
+    parents_to_wait_for,
 )
 
 NOW = 1_700_000_000_000
@@ -40,6 +45,7 @@ TERMINAL = [state for state in TaskState if state.is_terminal]
 COUNT = st.integers(0, MAX_CLAIMS)
 TOKENS = st.integers(1, 6)
 TIMES = st.integers(NOW, NOW + 100_000)
+PARENTS = st.sampled_from(["P1", "P2", "P3"])
 
 tasks = st.builds(
     Task,
@@ -65,6 +71,8 @@ tasks = st.builds(
     failures=st.integers(0, 4),
     crashes=st.integers(0, 4),
     cancel_requested=st.booleans(),
+    waits_for=st.lists(PARENTS, unique=True).map(tuple),
+    runs_anyway=st.booleans(),
 )
 
 events: dict[type[TaskEvent], st.SearchStrategy[TaskEvent]] = {
@@ -91,6 +99,8 @@ events: dict[type[TaskEvent], st.SearchStrategy[TaskEvent]] = {
     Cancel: st.builds(Cancel, reason=st.just("no"), now_ms=TIMES),
     Expire: st.builds(Expire, now_ms=TIMES),
     Redrive: st.builds(Redrive, now_ms=TIMES),
+    Await: st.builds(Await),
+    ParentEnded: st.builds(ParentEnded, parent=PARENTS, how=st.sampled_from([*TERMINAL, FORGOTTEN]), now_ms=TIMES),
 }
 any_event = st.one_of(*events.values())
 holder_event = st.one_of(*(events[kind] for kind in get_args(HolderEvent)))
@@ -117,7 +127,8 @@ def test_every_event_in_every_state_is_applied_or_refused(
 
 
 def test_the_strategies_know_every_event() -> None:
-    assert set(events) == {*get_args(HolderEvent), Claim, Promote, Open, Reprioritize, Reclaim, Cancel, Expire, Redrive}
+    others = {Claim, Promote, Open, Reprioritize, Reclaim, Cancel, Expire, Redrive, Await, ParentEnded}
+    assert set(events) == {*get_args(HolderEvent), *others}
 
 
 @given(task=tasks, state=st.sampled_from(TERMINAL), event=any_event)
@@ -265,7 +276,11 @@ def test_a_placed_task_is_claimed_by_its_node_alone(task: Task, event: Claim) ->
 @given(task=tasks)
 def test_only_what_waits_for_a_node_without_a_pin_is_opened(task: Task, state: TaskState) -> None:
     placed = replace(task, state=state)
-    waits = state in (TaskState.READY, TaskState.SCHEDULED) and task.placed_on is not None and not task.pinned
+    waits = (
+        state in (TaskState.READY, TaskState.SCHEDULED, TaskState.BLOCKED)
+        and task.placed_on is not None
+        and not task.pinned
+    )
     result = after(placed, Open())
     assert result == (replace(placed, placed_on=None) if waits else None)
 
@@ -347,3 +362,42 @@ def test_a_new_task_keeps_where_and_why_it_is_placed(placement: Placement | None
 def test_only_an_overdue_task_expires(task: Task, now_ms: int) -> None:
     result = after(task, Expire(now_ms=now_ms))
     assert result is None or is_overdue(task, now_ms)
+
+
+blocked = tasks.filter(lambda task: len(task.waits_for) > 0).map(lambda task: replace(task, state=TaskState.BLOCKED))
+parent_ended = events[ParentEnded]
+
+
+@given(task=blocked, event=parent_ended)
+def test_news_of_a_parent_changes_a_task_once(task: Task, event: ParentEnded) -> None:
+    result = apply(task, event)
+    assert (result is task) == (event.parent not in task.waits_for)
+    assert apply(result, event) is result
+
+
+@given(task=blocked, news=st.permutations(["P1", "P2", "P3"]))
+def test_the_order_in_which_parents_complete_makes_no_difference(task: Task, news: list[str]) -> None:
+    for parent in news:
+        assert task.state is TaskState.BLOCKED or parent not in task.waits_for
+        task = apply(task, ParentEnded(parent=parent, how=TaskState.COMPLETED, now_ms=NOW + 50_000))
+    assert task.waits_for == ()
+    assert task.state is (TaskState.SCHEDULED if task.due_ms > NOW + 50_000 else TaskState.READY)
+
+
+@given(task=blocked, event=parent_ended)
+def test_only_a_parent_that_did_not_complete_cancels_and_never_what_runs_anyway(task: Task, event: ParentEnded) -> None:
+    result = apply(task, event)
+    cancels = event.parent in task.waits_for and event.how != TaskState.COMPLETED and not task.runs_anyway
+    assert (result.state is TaskState.CANCELLED) == cancels
+    if cancels:
+        assert event.parent in result.reason
+        assert event.how in result.reason
+
+
+@given(state=st.sampled_from(TaskState), runs_anyway=st.booleans())
+def test_a_new_task_waits_for_what_has_not_ended_as_it_needs(state: TaskState, runs_anyway: bool) -> None:
+    new = NewTask(id="T1", type="t", payload=b"", route="t", depends_on=("P1", "P2"), runs_anyway=runs_anyway)
+    waits = parents_to_wait_for(new, {"P1": TaskState.COMPLETED, "P2": state})
+    is_over = state is TaskState.COMPLETED or (runs_anyway and state.is_terminal)
+    assert waits == (() if is_over else ("P2",))
+    assert create(new, now_ms=NOW, waits_for=waits).state is (TaskState.READY if is_over else TaskState.BLOCKED)

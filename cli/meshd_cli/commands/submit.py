@@ -8,7 +8,7 @@ import typer
 
 from meshd_cli import render
 from meshd_cli.commands.status import listed
-from meshd_cli.completion import node_ids, node_types, policies, priorities, task_types
+from meshd_cli.completion import node_ids, node_types, policies, priorities, task_ids, task_types
 from meshd_cli.durations import duration
 from meshd_cli.session import Session, session_of
 
@@ -52,6 +52,13 @@ def submit(
         typer.Option(parser=duration, help="Longest time without a sign of progress.", metavar="DURATION"),
     ] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key is the same task.")] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(help="A task that must have completed first; repeat it.", metavar="ID", autocompletion=task_ids),
+    ] = None,
+    run_anyway: Annotated[
+        bool, typer.Option("--run-anyway", help="With --after: run it too when one of those fails.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False,
     wait_timeout: Annotated[
         timedelta | None, typer.Option(parser=duration, help="Longest wait with --wait.", metavar="DURATION")
@@ -70,6 +77,7 @@ def submit(
       mesh submit text.analyze --arg text="Not bad at all." --priority high --wait
       mesh submit train --requires "gpu,memory_gb>=64" --prefers zone=eu:2 --not-on node-3
       mesh submit report.build --payload @job.json --key nightly-7 --delay 10m --unserved wait
+      mesh submit report.send --after 01JD0000000000000000000000 --run-anyway
     """
     from meshd_cli.payloads import arguments, read_json
 
@@ -94,6 +102,8 @@ def submit(
             timeout=timeout,
             progress_timeout=progress_timeout,
             idempotency_key=key,
+            depends_on=after or [],
+            on_parent_failure="run_anyway" if run_anyway else "cancel",
             unserved=unserved,
         )
         await _answer(session, handle, wait=wait, timeout=wait_timeout)

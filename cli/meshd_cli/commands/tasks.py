@@ -68,7 +68,7 @@ def list_tasks(
 
 
 def show_task(ctx: typer.Context, id: TaskId, watch: Watch = False) -> None:
-    """Show one task: its state and how it came to it, payload, result, every error.
+    """Show one task: its state and how it came to it, what it waits for, payload, result, every error.
 
     \b
     Examples:
@@ -77,7 +77,11 @@ def show_task(ctx: typer.Context, id: TaskId, watch: Watch = False) -> None:
     """
 
     async def read(mesh: "Mesh") -> dict[str, Any]:
-        return _document(await mesh.tasks.get(id))
+        from meshd_cli.documents import parent_document
+
+        task = await mesh.tasks.get(id)
+        parents = [parent_document(parent) for parent in await mesh.tasks.parents(task)]
+        return {**_document(task), "parents": parents}
 
     show(ctx, read, "tasks.one", watch=watch)
 

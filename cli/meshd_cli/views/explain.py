@@ -17,6 +17,9 @@ def explanation(document: "Document") -> "Iterator[RenderableType]":
     yield heading(f"Task {task['id']} ({task['type']}) {document['summary']}")
     yield item("Requires", names(document["requires"]))
     yield item("Prefers", names(document["prefers"]))
+    for parent in document["parents"]:
+        waited = ", waited for" if parent["waited_for"] else ""
+        yield item("Depends on", f"{parent['id']} ({parent['type'] or '-'}, {parent['state'] or 'forgotten'}{waited})")
     if document["decision"] is not None:
         yield from _decision(document["decision"])
     yield plain("")

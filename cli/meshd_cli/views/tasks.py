@@ -1,7 +1,7 @@
 """How tasks look."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshd_cli.views.parts import heading, item, names, plain, quiet, table, word
@@ -64,6 +64,9 @@ def one(document: "Document") -> "Iterator[RenderableType]":
         yield item("Prefers", names([*(f"type {name}" for name in task["preferred_types"]), *task["preferences"]]))
     if task["placed_on"]:
         yield item("Placed on", f"{task['placed_on']}{' (pinned)' if task['pinned'] else ''}")
+    if task["depends_on"]:
+        yield item("Depends on", waits(document.get("parents", ()), total=len(task["depends_on"])))
+        yield item("If one fails", "runs anyway" if task["on_parent_failure"] == "run_anyway" else "is cancelled")
     yield item("Node", task["node"] or "-")
     yield item(
         "Attempt",
@@ -83,6 +86,12 @@ def one(document: "Document") -> "Iterator[RenderableType]":
         yield item(f"Attempt {error['attempt']}", f"{error['kind']} on {error['node']}: {error['message']}")
         if error["detail"]:
             yield plain("    " + error["detail"].rstrip().replace("\n", "\n    "))
+
+
+def waits(parents: Iterable[Mapping[str, Any]], *, total: int) -> str:
+    """Return the tasks another depends on, each with its state."""
+    shown = [f"{parent['id']} ({parent['state'] or 'forgotten'})" for parent in parents]
+    return ", ".join([*shown, *([f"{total - len(shown)} more"] if total > len(shown) else [])])
 
 
 def _value(value: Any) -> str:
