@@ -8,6 +8,7 @@ from meshd.clock import Clock, system_clock
 from meshd.errors import InvalidArgumentError
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
 
@@ -22,7 +23,7 @@ def new_id(clock: Clock = system_clock, *, key: str | None = None) -> str:
     Source: https://github.com/ulid/spec.
     """
     value = (clock() << 80) | int.from_bytes(os.urandom(10), "big")
-    made = "".join([_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)])
+    made = "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)])
     return made if key is None else made[:-TAIL] + tail_of(key)
 
 

@@ -28,9 +28,9 @@ from meshd.tasks.store import MAX_BATCH, TaskStore
 logger = logging.getLogger(__name__)
 
 _BARRED = frozenset({Outcome.FENCED, Outcome.EXPIRED, Outcome.MISSING})
-CLAIMS_IN_FLIGHT = 3
-"""A store that works beside this process is asked for a third of the slots at a time: it claims and records one third
-while the handlers of another run, instead of both waiting for each other."""
+CLAIMS_IN_FLIGHT = 2
+"""A store that works beside this process is asked for half of the slots at a time: it claims and records one half while the
+handlers of the other run, instead of both waiting for each other."""
 SMALL_CLAIM = 8
 """Fewer at a time are not worth a call of their own."""
 FRESH_S = 0.5
@@ -236,11 +236,14 @@ class Worker:
             self._listen()
 
     def _listen(self) -> None:
-        self._bell = asyncio.create_task(
-            self._tasks.wait_for_work(self._settings.claimer(), timeout_ms=self._settings.timings.poll_ms),
-            name="meshd bell",
-        )
-        self._bell.add_done_callback(lambda _: self._changed.set())
+        self._bell = asyncio.create_task(self._wait_for_bell(), name="meshd bell")
+
+    async def _wait_for_bell(self) -> Wake:
+        """Say that the wait is over in the same turn of the loop in which it ends."""
+        try:
+            return await self._tasks.wait_for_work(self._settings.claimer(), timeout_ms=self._settings.timings.poll_ms)
+        finally:
+            self._changed.set()
 
     async def _take(self, tasks: Sequence[Task], *, is_fresh: bool) -> None:
         """Start what was claimed; give back what a stop or a pause in the meantime no longer allows."""

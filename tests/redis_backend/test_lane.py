@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -46,6 +47,26 @@ async def test_a_server_that_does_not_answer_in_time_costs_the_connection_only(t
     found = (await backend.tasks.get([new.id]))[0]
     assert found is not None
     assert found.id == new.id
+    await backend.aclose()
+    server.stop()
+
+
+async def test_a_call_has_its_whole_time_however_short_before_it_another_was_made(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "own")
+    server.start()
+    backend = await open_backend(server.url, BackendOptions(mesh="lane", timeout_ms=300))
+    new = a_task()
+    await submit_one(backend, new)
+    busy_until = monotonic() + 0.25
+    while monotonic() < busy_until:
+        await backend.tasks.get([new.id])
+    with raw_commands(server.port) as run:
+        run("CLIENT PAUSE", 2_000, "ALL")
+        began = monotonic()
+        with pytest.raises(StoreUnreachableError, match=r"did not answer within 0\.3 s"):
+            await backend.tasks.get([new.id])
+        took = monotonic() - began
+    assert 0.29 < took < 1.0
     await backend.aclose()
     server.stop()
 

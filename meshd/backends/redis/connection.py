@@ -9,9 +9,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
-from random import Random
 from time import monotonic
 from typing import Any, ClassVar, cast
 
@@ -28,18 +26,17 @@ from meshd.backends.redis.generation import SCRIPT, STORE_LOG, Generations, Roll
 from meshd.backends.redis.keys import Keys
 from meshd.backends.redis.lane import Command, ConfirmingLane, Lane, Quorum
 from meshd.backends.redis.pool import open_pool
+from meshd.backends.redis.retries import Act, Tries, may_go_on, repeat
 from meshd.backends.redis.sentinel import Sentinels
-from meshd.backends.redis.translate import error_of, is_broken, is_refused, is_replica, read_within, translated, word_of
+from meshd.backends.redis.translate import error_of, is_replica, read_within, translated, word_of
 from meshd.backends.redis.watch import Watch
 from meshd.errors import MeshError, StoreUnreachableError
 from meshd.tasks.model import Durability
 
-__all__ = ["FIRST_DELAY_S", "MAX_DELAY_S", "Connection", "read_within", "translated"]
+__all__ = ["Connection", "read_within", "translated"]
 
 logger = logging.getLogger(__name__)
 
-FIRST_DELAY_S = 0.02
-MAX_DELAY_S = 1.0
 MAX_SPARE = 4
 """Most idle connections kept for calls that wait."""
 LOOK_S = 1.0
@@ -48,17 +45,6 @@ READS_ONLY = frozenset({"MISCONF", "NOREPLICAS", "OOM"})
 """What a server says that takes no writes for now: it is read without knowing its generation."""
 CONFIRM_SHARE = 0.4
 """Share of a call's time in which replicas have to confirm it; behind another, it may wait as long again."""
-
-Act = Callable[[], Awaitable[Any]]
-
-
-@dataclass(slots=True)
-class Tries:
-    """What became of one call so far."""
-
-    give_up: float
-    refusal: broken.RedisError | OSError | None = None
-    """What the last try was refused with, until the next: a better reason than that the time is over."""
 
 
 class Connection:
@@ -76,8 +62,8 @@ class Connection:
         self.is_split = False
         """Whether the mesh has several partitions; known once the backend is open."""
         self._timeout_s = options.timeout_ms / 1000
+        self._confirms = options.durability is Durability.D3
         self._closed = False
-        self._chance = Random()
         self._lent: set[AbstractConnection] = set()
         self._spare: list[Lane] = []
         self._shared: Lane | None = None
@@ -125,8 +111,17 @@ class Connection:
         Raises:
             UnconfirmedError: the script ran, and too few replicas said so in time.
         """
-        is_confirmed = confirm is Durability.D3 or (self.options.durability is Durability.D3 and name in ACKNOWLEDGING)
-        return await self._call(partial(self._run, name, key, args, is_confirmed=is_confirmed), retry=retry)
+        is_confirmed = confirm is Durability.D3 or (self._confirms and name in ACKNOWLEDGING)
+        give_up = monotonic() + self._timeout_s
+        quick = None if is_confirmed else self._at_once(name, key, args)
+        if quick is not None:
+            try:
+                return await quick
+            except (broken.RedisError, OSError) as exc:
+                if not may_go_on(exc, retry=retry) or monotonic() >= give_up:
+                    raise error_of(exc, self.url) from exc
+        act = partial(self._run, name, key, args, is_confirmed=is_confirmed)
+        return await self._call(act, retry=retry, give_up=give_up)
 
     def script_keys(self, key: str) -> tuple[str, ...]:
         """Return the keys a script on the partition of `key` is called with, its clock first."""
@@ -248,6 +243,15 @@ class Connection:
             await self._pool.disconnect(inuse_connections=False)
             raise
 
+    def _at_once(self, name: str, key: str, args: Sequence[str | bytes | int]) -> Awaitable[Any] | None:
+        """Send a script, if there is nothing to see to first; the lane has the patience of a call."""
+        lane = self._shared
+        mark = self._generations.mark(key, self._run_id)
+        if lane is None or lane.is_closed or mark is None or monotonic() >= self._look_at:
+            return None
+        keys = self.script_keys(key)
+        return lane.call(("EVALSHA", self._script(name).sha, len(keys), *keys, self.now() + mark, *args))
+
     async def _run(self, name: str, key: str, args: Sequence[str | bytes | int], *, is_confirmed: bool) -> Any:
         lane = self._shared
         if lane is None or lane.is_closed:
@@ -320,7 +324,7 @@ class Connection:
             if lane is not None:
                 await self._end_lane(lane)
                 await self._pool.disconnect(inuse_connections=False)
-            fresh = Lane(await self._connect())
+            fresh = Lane(await self._connect(), patience_s=self._timeout_s)
             try:
                 self._begin(await ask(fresh))
                 # A start once sent counts even if its sender dies: it must not need its text sent after it.
@@ -365,13 +369,14 @@ class Connection:
             if await sentinels.name_another((place.host, place.port)) and lane is self._shared:
                 await self._leave()
 
-    async def _call(self, act: Act, *, retry: bool) -> Any:
+    async def _call(self, act: Act, *, retry: bool, give_up: float | None = None) -> Any:
         """Call within the timeout; a lane that does not answer in it is given up with all its calls."""
         self._check_open()
-        tries = Tries(give_up=monotonic() + self._timeout_s)
+        now = monotonic()
+        tries = Tries(give_up=now + self._timeout_s if give_up is None else give_up)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._try(act, tries, retry=retry)
+            async with asyncio.timeout(tries.give_up - now):
+                return await repeat(act, tries, retry=retry, is_whole_store=self.is_whole_store)
         except TimeoutError as exc:
             for lane in (self._shared, self._confirming.lane if self._confirming else None):
                 if lane is not None and not lane.is_idle:
@@ -379,18 +384,3 @@ class Connection:
             raise error_of(tries.refusal or exc, self.url) from exc
         except (broken.RedisError, OSError) as exc:
             raise error_of(exc, self.url) from exc
-
-    async def _try(self, act: Act, tries: Tries, *, retry: bool) -> Any:
-        delay = FIRST_DELAY_S
-        while True:
-            try:
-                return await act()
-            except (broken.RedisError, OSError) as exc:
-                pause = delay * self._chance.uniform(0.5, 1.0)
-                is_no = self.is_whole_store and is_refused(exc)
-                if not (is_no or (retry and is_broken(exc))) or monotonic() + pause >= tries.give_up:
-                    raise
-                tries.refusal = exc if is_no else None
-            await asyncio.sleep(pause)
-            tries.refusal = None
-            delay = min(delay * 2, MAX_DELAY_S)

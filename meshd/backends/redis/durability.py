@@ -15,7 +15,7 @@ from meshd.tasks.model import Durability
 ACKNOWLEDGING = frozenset(
     {
         "task_submit", "task_finish", "task_cancel", "task_redrive", "task_reprioritize", "task_purge", "task_pause",
-        "record_write", "record_delete", "event_append",
+        "record_write", "record_delete", "event_append", "memory_push", "memory_absorb", "memory_quarantine",
     }
 )  # fmt: skip
 """Scripts whose answer a caller relies on. A claim, a start or a beat that a failover takes back is only made again."""
@@ -120,6 +120,8 @@ def alarms(footing: Footing, options: BackendOptions) -> tuple[str, ...]:
 
 
 def _least(footings: Sequence[Footing]) -> Durability:
+    if len(footings) == 1:
+        return footings[0].level
     return min((footing.level for footing in footings), default=Durability.D0)
 
 

@@ -1,7 +1,8 @@
 """A lane: one connection that many calls share. Calls are written in order and answers come back in that order.
 
 Invariant: an answer reaches the call it belongs to. A caller that goes away leaves its place in the line, so what
-comes for it is dropped; a connection of which anything is in doubt is closed and fails every call on it.
+comes for it is dropped; a connection of which anything is in doubt is closed and fails every call on it. So does one
+whose server leaves a call without an answer for longer than the lane's patience.
 A `ConfirmingLane` answers a write only when replicas have it.
 """
 
@@ -29,12 +30,16 @@ def _error(text: str) -> Exception:
 class Lane(asyncio.Protocol):
     """Calls over a connection that the driver has opened; the driver's own calls on it are over."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, *, patience_s: float | None = None) -> None:
         self.connection = connection
+        self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = cast("Any", connection)._writer.transport  # noqa: SLF001 -- no public way
         self._reader = hiredis.Reader(replyError=_error)
         self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._asked: deque[float] = deque()
+        """When each call that waits was made."""
+        self._guard: asyncio.TimerHandle | None = None
         self._unsent: list[bytes] = []
         self._is_closed = False
         self._transport.set_protocol(self)
@@ -49,7 +54,9 @@ class Lane(asyncio.Protocol):
         return not self._waiting and not self._is_closed
 
     def call(self, command: Command) -> asyncio.Future[Any]:
-        """Send a command, together with all others of this turn of the loop; the future yields the answer.
+        """Send a command, at once if no answer is awaited, else together with all others of this turn of the loop.
+
+        The future yields the answer.
 
         Raises:
             redis.exceptions.ConnectionError: the lane is closed.
@@ -58,16 +65,27 @@ class Lane(asyncio.Protocol):
             raise broken.ConnectionError("the connection is closed")
         packed = cast("bytes", hiredis.pack_command(tuple(command)))  # type: ignore[arg-type]
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append(answer)
-        if not self._unsent:
+        if not self._waiting:
+            self._transport.write(packed)
+        elif self._unsent:
+            self._unsent.append(packed)
+        else:
+            self._unsent.append(packed)
             self._loop.call_soon(self._send)
-        self._unsent.append(packed)
+        self._waiting.append(answer)
+        if self._patience_s is not None:
+            self._asked.append(self._loop.time())
+            if self._guard is None:
+                self._guard = self._loop.call_later(self._patience_s, self._check, self._patience_s)
         return answer
 
     def close(self, reason: Exception | None = None) -> None:
         """Close the connection and fail every call that has no answer yet. Idempotent."""
         self._is_closed = True
         self._unsent.clear()
+        self._asked.clear()
+        if self._guard is not None:
+            self._guard.cancel()
         self._transport.abort()
         failure = str(reason) if reason is not None else "the connection was closed"
         while self._waiting:
@@ -79,6 +97,8 @@ class Lane(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while self._waiting and (reply := self._reader.gets()) is not False:
+                if self._asked:
+                    self._asked.popleft()
                 self._settle(self._waiting.popleft(), reply)
             if not self._waiting and self._reader.has_data():
                 self.close(broken.ConnectionError("the server sent an answer that nothing asked for"))
@@ -87,6 +107,17 @@ class Lane(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(exc or broken.ConnectionError("the server closed the connection"))
+
+    def _check(self, patience_s: float) -> None:
+        """Close the lane if its first call had no answer in time: one timer for all calls, set once in a patience."""
+        self._guard = None
+        if not self._asked:
+            return
+        left = self._asked[0] + patience_s - self._loop.time()
+        if left > 0:
+            self._guard = self._loop.call_later(left, self._check, patience_s)
+        else:
+            self.close(broken.ConnectionError(f"the server did not answer within {patience_s:g} s"))
 
     def _send(self) -> None:
         if self._unsent:

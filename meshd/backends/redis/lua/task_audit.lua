@@ -8,12 +8,14 @@
 --
 -- Returns  {'ok', number of the last event, id to go on from ('' = end), tasks in each state as JSON,
 --          invariant, id, what, 'repaired' | '', …}
--- Cost     O(tasks · log N)
+-- Cost     O((tasks + parents they wait for) · log N)
 -- #include "tasks"
+-- #include "waits"
 -- #include "ids"
 local is_mending, most = ARGV[2] == '1', tonumber(ARGV[4])
 local answers = {'ok', whole(clock.events), '', ''}
-local states, unlisted, keyed = {}, {}, {}
+local states, unlisted, keyed, kids = {}, {}, {}, {}
+local looks, MOST_LOOKS = 0, 4096
 
 -- Note a breach; returns whether to mend it.
 local function find(invariant, id, what, is_mendable)
@@ -137,6 +139,56 @@ local function judge_ended(record)
   end
 end
 
+-- Whether the end of a parent is to be told to a child.
+local function is_on_its_way(parent, kid)
+  local ends = redis.call('ZRANGEBYLEX', prefix .. 'outbox', '[' .. parent .. ' ', '(' .. parent .. '!', 'LIMIT', 0, 16)
+  for _, ended in ipairs(ends) do
+    if redis.call('ZSCORE', kids_key(parent, string.match(ended, '%d*$')), kid) then
+      return true
+    end
+  end
+  return false
+end
+
+local function judge_parent(record, id)
+  local parent = load(id, GUARD_FIELDS)
+  local generation, is_open = parent and parent.g or '', parent and not TERMINAL[parent.s]
+  local is_known = is_open and parent.ch == '1' and redis.call('ZSCORE', kids_key(id, generation), record.id)
+  if is_known or is_on_its_way(id, record.id) then
+    return
+  end
+  local state = parent and parent.s or FORGOTTEN
+  local what = 'it waits for task ' .. id .. ', which is ' .. state .. ', and will not hear of its end'
+  if find('I9', record.id, what, true) then
+    touch(record)
+    local _, order = parts_of(record.v)
+    local list = bucket(kids, kids_key(id, generation))
+    list[#list + 1] = order or 0
+    list[#list + 1] = record.id
+    if is_open then
+      set(parent, 'ch', '1')
+    else
+      outgoing[#outgoing + 1] = id .. ' ' .. state .. ' ' .. generation
+    end
+  end
+end
+
+local function judge_waits(record)
+  local waits = redis.call('HGET', task_key(record.id), 'wf') or ''
+  if record.s ~= 'blocked' then
+    if waits ~= '' then
+      find('I6', record.id, 'it is ' .. record.s .. ' while it waits for others', false)
+    end
+  elseif waits == '' then
+    find('I9', record.id, 'it is blocked and waits for nobody', false)
+  else
+    for parent in string.gmatch(waits, '%S+') do
+      judge_parent(record, parent)
+      looks = looks + 1
+    end
+  end
+end
+
 local function judge_limits(record)
   local max_attempts, max_crashes = string.match(record.pol, '^(%d+),(%d+)')
   if number(record.cl) > MAX_CLAIMS or number(record.cr) >= tonumber(max_crashes)
@@ -148,6 +200,7 @@ end
 
 local function judge_open(record)
   judge_limits(record)
+  judge_waits(record)
   if record.x ~= '' and not index_score('dl', record.id) then
     if find('I9', record.id, 'nothing looks at its deadline', true) then
       touch(record)
@@ -165,7 +218,7 @@ local function judge_open(record)
         due[#due + 1] = record.id
       end
     end
-  else
+  elseif record.s ~= 'blocked' then
     judge_held(record)
   end
 end
@@ -226,15 +279,19 @@ local function next_ids()
 end
 
 local ids = next_ids()
-for _, id in ipairs(ids) do
+for at, id in ipairs(ids) do
   judge(id)
-end
-if #ids == most then
-  answers[3] = ids[#ids]
+  if at == most or looks >= MOST_LOOKS then
+    answers[3] = id
+    break
+  end
 end
 answers[4] = cjson.encode(states)
 if is_mending then
   flush()
+  for key, members in pairs(kids) do
+    redis.call('ZADD', key, unpack(members))
+  end
   for _, record in ipairs(keyed) do
     redis.call('SET', prefix .. 'idem:' .. record.i, record.id)
     local ttl = redis.call('PTTL', task_key(record.id))

@@ -5,7 +5,7 @@
 -- ARGV[2]  task id
 -- ARGV[3]  reason
 --
--- Returns  {'ok', lease shift, {field, value, …}} | {'missing'} | {'wrong_state', state}
+-- Returns  {'ok', lease shift, {field, value, …}, 'settle' if others wait for it} | {'missing'} | {'wrong_state', state}
 -- Cost     O(log N)
 -- #include "tasks"
 local record = load(ARGV[2], GUARD_FIELDS)
@@ -25,4 +25,4 @@ elseif state ~= 'cancelled' and state ~= 'running' then
   return {'wrong_state', state}
 end
 flush()
-return {'ok', clock.shift, redis.call('HGETALL', task_key(ARGV[2]))}
+return {'ok', clock.shift, redis.call('HGETALL', task_key(ARGV[2])), outgoing[1] and 'settle'}

@@ -9,7 +9,7 @@
 -- #include "constants"
 -- #include "tables"
 local answers = {}
-for _, state in ipairs({'scheduled', 'ready', 'claimed', 'running'}) do
+for _, state in ipairs({'scheduled', 'blocked', 'ready', 'claimed', 'running'}) do
   answers[#answers + 1] = state
   answers[#answers + 1] = tonumber(redis.call('HGET', prefix .. 'counts', state) or 0)
 end

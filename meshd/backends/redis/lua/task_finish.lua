@@ -7,7 +7,8 @@
 --          'released', id, token
 --          'stopped', id, token
 --
--- Returns  one word per ending: 'ok' | 'already_done' | 'fenced' | 'expired' | 'wrong_state' | 'missing'
+-- Returns  one word per ending: 'ok' | 'already_done' | 'fenced' | 'expired' | 'wrong_state' | 'missing',
+--          then 'settle' if others wait for one that ended
 -- Cost     O(endings · log N)
 -- #include "journal"
 local answers = {}
@@ -15,7 +16,7 @@ local answers = {}
 -- Every ending but a plain completion. Built only when one comes; from then on it takes all that follow in the call.
 local function open_steps()
 -- #include "tasks"
-  local fields = {'s', 'k', 'se', 'x', 'q', 'pol', 'i', 'w', 'n'}
+  local fields = {'s', 'k', 'se', 'x', 'q', 'pol', 'i', 'w', 'n', 'ch', 'g'}
   local given_back = {ready = true, scheduled = true, dead = true}
   local holding = {claimed = true, running = true}
 
@@ -104,13 +105,13 @@ local function open_steps()
     end
     return steps[ARGV[at]](record, at)
   end
-  return step, flush
+  return step, flush, outgoing
 end
 
 local channel = string.match(prefix, '^(mesh:{.*):[^:]*}:$') .. '}:hint:'
 local lines, done, ended, undeadlined = {}, {}, {}, {}
 local acked, unheld, told = {}, {}, {}
-local usual_kept = tonumber(string.match(USUAL_POLICY, '^%d+,%d+,(%d+)'))
+local call, now_text, terms = redis.call, whole(now), {}
 
 local function add(map, name, item)
   local list = map[name]
@@ -121,20 +122,32 @@ local function add(map, name, item)
   end
 end
 
--- Complete a running task, which nearly every ending does; nil if it is anything else.
+-- For how long the record of a task that completes is kept, and until when. As text: a number in a call is written with
+-- seventeen digits, which costs several times as much.
+local function terms_of(policy)
+  local found = terms[policy]
+  if not found then
+    local kept = tonumber(string.match(policy, '^%d+,%d+,(%d+)'))
+    found = {ttl = whole(kept + SLACK_MS), till = whole(now + kept)}
+    terms[policy] = found
+  end
+  return found.ttl, found.till
+end
+
+-- Complete a running task that nobody else waits for, which nearly every ending does; nil if it is anything else.
 local function complete(id, token, result)
   local key = prefix .. 't:' .. id
-  local found = redis.call('HMGET', key, 's', 'k', 'se', 'q', 'n', 'x', 'w', 'pol', 'i')
+  local found = call('HMGET', key, 's', 'k', 'se', 'q', 'n', 'x', 'w', 'pol', 'i', 'ch')
   local entry, deadline, watchers, policy, idempotency = found[3], found[6], found[7], found[8], found[9]
-  if found[1] ~= 'running' or found[2] ~= token then
+  if found[1] ~= 'running' or found[2] ~= token or found[10] == '1' then
     return nil
   end
-  local kept = policy and tonumber(string.match(policy, '^%d+,%d+,(%d+)')) or usual_kept
-  redis.call('HSET', key, 's', 'completed', 'fi', now, 'res', result)
-  redis.call('PEXPIRE', key, kept + SLACK_MS)
+  local ttl, till = terms_of(policy or USUAL_POLICY)
+  call('HSET', key, 's', 'completed', 'fi', now_text, 'res', result)
+  call('PEXPIRE', key, ttl)
   lines[#lines + 1] = 'd' .. id .. '\t' .. token
   done[#done + 1] = id
-  ended[#ended + 1] = now + kept
+  ended[#ended + 1] = till
   ended[#ended + 1] = id
   add(unheld, found[5], id)
   if entry and entry ~= '' then
@@ -144,7 +157,7 @@ local function complete(id, token, result)
     undeadlined[#undeadlined + 1] = id
   end
   if idempotency then
-    redis.call('PEXPIRE', prefix .. 'idem:' .. idempotency, kept + SLACK_MS)
+    call('PEXPIRE', prefix .. 'idem:' .. idempotency, ttl)
   end
   if watchers then
     for topic in string.gmatch(watchers, '[^\n]+') do
@@ -178,14 +191,14 @@ local function settle()
 end
 
 local sizes = {completed = 4, failed = 7, released = 3, stopped = 3}
-local step, flush_steps
+local step, flush_steps, outgoing
 local at = 2
 while at <= #ARGV do
   local kind = ARGV[at]
   local answer = not step and kind == 'completed' and complete(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
   if not answer then
     if not step then
-      step, flush_steps = open_steps()
+      step, flush_steps, outgoing = open_steps()
     end
     answer = step(at)
   end
@@ -197,5 +210,8 @@ if #done > 0 then
 end
 if flush_steps then
   flush_steps()
+  if outgoing[1] then
+    answers[#answers + 1] = 'settle'
+  end
 end
 return answers

@@ -39,7 +39,8 @@ end
 local listed = redis.call('SRANDMEMBER', prefix .. 'placed:' .. node, 100)
 for _, id in ipairs(listed) do
   local record = load(id, GUARD_FIELDS)
-  if record and (record.s == 'ready' or record.s == 'scheduled') and record.at == node and is_placed(record) then
+  local waits = record and (record.s == 'ready' or record.s == 'scheduled' or record.s == 'blocked')
+  if waits and record.at == node and is_placed(record) then
     open_to_all(record)
   else
     placings[id] = {node = node}

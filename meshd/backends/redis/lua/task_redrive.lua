@@ -22,11 +22,11 @@ withdraw(record)
 unplace(record)
 raise_token(record)
 set(record, 'g', number(record.g) + 1)
-for _, field in ipairs({'se', 'n', 'x', 'cl', 'st', 'f', 'cr', 'cq', 're', 'fi', 'pr', 'no'}) do
+for _, field in ipairs({'se', 'n', 'x', 'cl', 'st', 'f', 'cr', 'cq', 're', 'fi', 'pr', 'no', 'wf', 'ch'}) do
   set(record, field, '')
 end
 set(record, 'd', now)
-queue_at_end(record, now + offset)
+queue_at_end(record, turn_of(now + offset))
 revived[1] = record
 log('redriven', record)
 flush()

@@ -6,12 +6,15 @@
 -- ARGV[3]  most tasks that may wait ('' = any number)
 -- ARGV[4]  '1': tasks without delay, deadline, idempotency key and placement, each with an id of its own
 -- ARGV[5…]  per task: id, queue, offset ms, delay ms, life ms ('' = no deadline), idempotency key ('' = none),
---          count of further fields and values, then these
+--          count of further fields and values, then these: `dep` names the task's parents, each kept or in this call
 --
 -- Returns  {'ok', id, 'created' | 'known', state, …} | {'routes_full', route} | {'queue_full', tasks waiting, tasks new}
--- Cost     O(tasks · log N), and O(profiles) for each new route
--- #include "journal"
+--          | {'unknown_parent', id, parent}
+-- Cost     O((tasks + parents) · log N), and O(profiles) for each new route
+-- #include "clock"
+-- #include "constants"
 local queue_size = tonumber(ARGV[3])
+local is_single = ARGV[4] == '1' and #ARGV == 11 + tonumber(ARGV[11])
 
 local function has_room(news)
   if not queue_size then
@@ -32,11 +35,51 @@ end
 -- List an id where the newest go; otherwise find out where.
 local function list_id(id)
   if clock.chunk and id > clock.chunk and clock.seq % IDS_PER_CHUNK ~= 0 then
-    redis.call('ZADD', prefix .. 'ids:' .. clock.chunk, 0, id)
+    redis.call('ZADD', prefix .. 'ids:' .. clock.chunk, '0', id)
   else
     ids_opened()({id})
   end
 end
+
+-- Put one plain task, which is not known, at the end of a queue that is there; return whether that could be done. Every
+-- so often it is left to the long way, which also notes that the route is in use, and shortens the log.
+-- What goes into a call is text: a number is written with seventeen digits there, at several times the cost.
+local function enqueue(key, id, queue)
+  if (clock.seq + 1) % ROUTE_LOOKS == 0 then
+    return false
+  end
+  local call, now_text, vt, seq = redis.call, whole(now), whole(now + tonumber(ARGV[7])), whole(clock.seq + 1)
+  local entry = redis.pcall('XADD', prefix .. 'q:' .. queue, 'NOMKSTREAM', vt .. '-' .. seq, 't', id)
+  if type(entry) ~= 'string' then
+    return false
+  end
+  clock.seq = clock.seq + 1
+  local events = whole(clock.events + 1)
+  call('HSET', key, 's', 'ready', 'q', queue, 'se', entry, unpack(ARGV, 12))
+  call('ZADD', prefix .. 'ready', 'LT', vt, queue)
+  list_id(id)
+  call('HINCRBY', prefix .. 'counts', 'ready', '1')
+  call('XADD', prefix .. 'ev:tasks', events .. '-0', 'at', now_text, 't', 's' .. id)
+  call('HSET', clock_key, 'now', now_text, 'seq', seq, 'events', events)
+  return true
+end
+
+-- Profiles of which some claimer waits.
+local function waiting_profiles()
+  return redis.call('ZRANGEBYSCORE', prefix .. 'idling', '(' .. whole(now), '+inf', 'LIMIT', '0', '64')
+end
+
+-- The usual call: one plain task while nobody waits. Whatever else there is comes after it, so that it builds no more.
+local takes_short_way, profiles = is_single and has_room(1), nil
+if takes_short_way then
+  local id, key = ARGV[5], prefix .. 't:' .. ARGV[5]
+  profiles = waiting_profiles()
+  if not profiles[1] and redis.call('EXISTS', key) == 0 and enqueue(key, id, ARGV[6]) then
+    return {'ok', id, 'created', 'ready'}
+  end
+end
+
+-- #include "journal"
 
 -- Claim the task for a claimer that waits, and send it along with the bell: no queue sees it.
 local function hand_over(id, key, queue, vt, claimer, wish)
@@ -46,10 +89,11 @@ local function hand_over(id, key, queue, vt, claimer, wish)
   end
   local node, incarnation, profile = string.match(claimer, '^(.*):(%d+):(%x+)$')
   local bell, token, until_ms = prefix .. 'bell:' .. claimer, whole(next_token(0)), now + tonumber(lease)
+  local kept_until = whole(until_ms - clock.shift)
   clock.seq = clock.seq + 1
   local turn = vt .. '-' .. whole(clock.seq)
   redis.call('HSET', key, 's', 'claimed', 'q', queue, 'v', turn, 'k', token, 'n', node, 'inc', incarnation,
-    'le', until_ms - clock.shift, 'cl', 1, unpack(ARGV, 12))
+    'le', kept_until, 'cl', '1', unpack(ARGV, 12))
   local parcel = id .. ' ' .. token .. ' ' .. whole(until_ms) .. ' ' .. queue .. ' ' .. turn .. ' '
   for at = 12, #ARGV do
     parcel = parcel .. #ARGV[at] .. ':' .. ARGV[at]
@@ -58,9 +102,9 @@ local function hand_over(id, key, queue, vt, claimer, wish)
   redis.call('PEXPIRE', bell, BELL_MS)
   redis.call('ZREM', prefix .. 'idle:' .. profile, claimer)
   redis.call('HDEL', prefix .. 'wait:' .. node, claimer)
-  redis.call('ZADD', prefix .. 'lease', until_ms - clock.shift, id)
+  redis.call('ZADD', prefix .. 'lease', kept_until, id)
   redis.call('SADD', prefix .. 'held:' .. node, id)
-  redis.call('HINCRBY', prefix .. 'counts', 'claimed', 1)
+  redis.call('HINCRBY', prefix .. 'counts', 'claimed', '1')
   list_id(id)
   journal({'s' .. id, 'c' .. id .. '\t' .. token})
   save_clock()
@@ -69,10 +113,10 @@ end
 
 -- The first claimer that waits for this queue, and what it wishes.
 local function first_waiting(queue)
-  for _, profile in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'idling', '(' .. now, '+inf', 'LIMIT', 0, 64)) do
+  for _, profile in ipairs(profiles) do
     if redis.call('ZSCORE', prefix .. 'prof:' .. profile, queue) then
       local idle = prefix .. 'idle:' .. profile
-      local claimer = redis.call('ZRANGEBYSCORE', idle, '(' .. now, '+inf', 'LIMIT', 0, 1)[1]
+      local claimer = redis.call('ZRANGEBYSCORE', idle, '(' .. whole(now), '+inf', 'LIMIT', '0', '1')[1]
       if claimer then
         return claimer, redis.call('HGET', prefix .. 'wait:' .. string.match(claimer, '^(.*):%d+:%x+$'), claimer)
       end
@@ -81,28 +125,17 @@ local function first_waiting(queue)
   return nil
 end
 
--- The usual call: one plain task, for a claimer that waits or else for a queue that is there. It builds nothing more.
--- Every so often, and whatever is unusual, goes the long way: that also notes that the route is in use.
-if ARGV[4] == '1' and #ARGV == 11 + tonumber(ARGV[11]) then
-  local id, queue, vt = ARGV[5], ARGV[6], whole(now + tonumber(ARGV[7]))
+-- One plain task for a claimer that waits, or for a queue that those who wait do not serve.
+if takes_short_way and profiles[1] then
+  local id, queue = ARGV[5], ARGV[6]
   local key = prefix .. 't:' .. id
   local seen = redis.call('EXISTS', key, key, prefix .. 'paused')
-  if seen < 2 and has_room(1) then
+  if seen < 2 then
     local claimer, wish = first_waiting(queue)
-    if claimer and seen == 0 and hand_over(id, key, queue, vt, claimer, wish) then
+    if claimer and seen == 0 and hand_over(id, key, queue, whole(now + tonumber(ARGV[7])), claimer, wish) then
       return {'ok', id, 'created', 'claimed'}
     end
-    local turn = vt .. '-' .. whole(clock.seq + 1)
-    local is_usual = not claimer and (clock.seq + 1) % ROUTE_LOOKS ~= 0
-    local entry = is_usual and redis.pcall('XADD', prefix .. 'q:' .. queue, 'NOMKSTREAM', turn, 't', id)
-    if type(entry) == 'string' then
-      clock.seq = clock.seq + 1
-      redis.call('HSET', key, 's', 'ready', 'q', queue, 'se', entry, unpack(ARGV, 12))
-      redis.call('ZADD', prefix .. 'ready', 'LT', vt, queue)
-      list_id(id)
-      redis.call('HINCRBY', prefix .. 'counts', 'ready', 1)
-      journal({'s' .. id})
-      save_clock()
+    if not claimer and enqueue(key, id, queue) then
       return {'ok', id, 'created', 'ready'}
     end
   end
@@ -114,8 +147,9 @@ local answers = {'ok'}
 -- Whatever a task may ask for. Built only when one does.
 local function create_any()
 -- #include "tasks"
+-- #include "families"
   local limit = tonumber(ARGV[2])
-  local keyed = {}
+  local created, news, keyed = {}, 0, {}
   local routes, route_total = {}, redis.call('ZCARD', prefix .. 'routes')
 
   local function state_of(id)
@@ -153,11 +187,13 @@ local function create_any()
     return route_total <= limit, route
   end
 
-  local function create(at, id, idempotency)
+  local function create(at, id, idempotency, parents)
     local record = new_record(id)
     record.q, record.se, record.k, record.i, record.w = ARGV[at + 1], '', '', idempotency, ''
     record.at, record.pin, record.hb, record.cr = '', '', '', ''
+    record.ch, record.g, record.x, record.pol = '', '', '', USUAL_POLICY
     records[id] = record
+    created[#created + 1] = id
     local delay = tonumber(ARGV[at + 3])
     set(record, 'q', record.q)
     for field = at + 7, at + 6 + tonumber(ARGV[at + 6]), 2 do
@@ -171,17 +207,29 @@ local function create_any()
       deadlines[#deadlines + 1] = record.x
       deadlines[#deadlines + 1] = id
     end
-    local vt = now + delay + tonumber(ARGV[at + 2])
-    if delay > 0 then
-      set(record, 'c', now)
-      set(record, 'v', turn_of(vt))
-      schedule(record, now + delay)
-    else
-      queue_at_end(record, vt)
-    end
     if idempotency ~= '' then
       set(record, 'i', idempotency)
       keyed[idempotency] = id
+    end
+    local turn = turn_of(now + delay + tonumber(ARGV[at + 2]))
+    if delay > 0 or parents then
+      set(record, 'c', now)
+      set(record, 'v', turn)
+    end
+    if parents then
+      local named = table.concat(parents, ' ')
+      if named ~= record.dep then
+        set(record, 'dep', named)
+      end
+      set(record, 'd', now + delay)
+      if wait_for(record, parents) then
+        return record.s
+      end
+    end
+    if delay > 0 then
+      schedule(record, now + delay)
+    else
+      queue_at_end(record, turn)
     end
     log('submitted', record)
     return record.s
@@ -194,9 +242,16 @@ local function create_any()
     if not owner then
       local admitted, route = admit(ARGV[at + 1])
       if not admitted then
-        return route
+        return {'routes_full', route}
       end
-      owner, state, word = id, create(at, id, idempotency), 'created'
+      local parents, unknown = parents_listed(at)
+      if unknown then
+        return {'unknown_parent', id, unknown}
+      end
+      owner, state, word = id, create(at, id, idempotency, parents), 'created'
+      news = news + (TERMINAL[state] and 0 or 1)
+    elseif owner ~= id then
+      owners[id] = owner
     end
     local size = #answers
     answers[size + 1], answers[size + 2], answers[size + 3] = owner, word, state
@@ -207,22 +262,20 @@ local function create_any()
   while at <= #ARGV do
     local refused = submit(at)
     if refused then
-      return {'routes_full', refused}
+      return refused
     end
     at = at + 7 + tonumber(ARGV[at + 6])
   end
-  if #touched > 0 then
-    local fits, waiting = has_room(#touched)
+  if #created > 0 then
+    local fits, waiting = has_room(news)
     if not fits then
-      return {'queue_full', waiting, #touched}
+      return {'queue_full', waiting, news}
     end
   end
-  local ids = {}
-  for _, record in ipairs(touched) do
-    ids[#ids + 1] = record.id
-  end
+  save_waits()
   flush()
-  ids_opened()(ids)
+  ids_opened()(created)
+  write_kids()
   for idempotency, id in pairs(keyed) do
     redis.call('SET', prefix .. 'idem:' .. idempotency, id)
   end
@@ -274,7 +327,7 @@ local function append(queue, vt, id)
 end
 
 -- Take up to `wanted` claimers off the waiting list, those waiting longest first.
-local function call_waiting(profiles, queue, wanted, called)
+local function call_waiting(queue, wanted, called)
   for _, profile in ipairs(profiles) do
     if wanted > 0 and redis.call('ZSCORE', prefix .. 'prof:' .. profile, queue) then
       local idle = prefix .. 'idle:' .. profile
@@ -316,11 +369,11 @@ local function enqueue_all(queues)
 end
 
 local function create_plain(queues)
-  local profiles = redis.call('ZRANGEBYSCORE', prefix .. 'idling', '(' .. now, '+inf', 'LIMIT', 0, 64)
+  profiles = profiles or waiting_profiles()
   local called = {}
   if profiles[1] then
     for queue, news in pairs(queues) do
-      call_waiting(profiles, queue, news.size, called)
+      call_waiting(queue, news.size, called)
     end
   end
   enqueue_all(queues)

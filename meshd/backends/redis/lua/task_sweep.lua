@@ -5,7 +5,8 @@
 -- ARGV[2]  most tasks of each kind
 -- ARGV[3]  sweep interval, ms
 --
--- Returns  {'ok', promoted, opened, reclaimed, buried, expired, 'graced' | 'steady', 'more' | 'all'}
+-- Returns  {'ok', promoted, opened, reclaimed, buried, expired, 'graced' | 'steady', 'more' | 'all',
+--          'settle' if tasks have ended for which others wait}
 -- Cost     O(limit · log N)
 -- #include "tasks"
 -- #include "ids"
@@ -126,7 +127,8 @@ for _, step in ipairs(forgetting) do
   variadic('ZREM', step.index, step.ids)
   forget_ids(step.ids)
 end
-redis.call('HSET', clock_key, 'now', now, 'tick', now, 'shift', clock.shift)
+redis.call('HSET', clock_key, 'now', now, 'ahead', clock.ahead, 'tick', now, 'shift', clock.shift)
 return {
   'ok', promoted, opened, reclaimed, buried, expired, is_graced and 'graced' or 'steady', has_more and 'more' or 'all',
+  redis.call('EXISTS', prefix .. 'outbox') == 1 and 'settle',
 }

@@ -5,13 +5,14 @@ local prefix = string.sub(clock_key, 1, -6)
 
 -- Every digit of an integer: plain `..` keeps only 14 of them, a token has 16.
 local function whole(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
--- Time never runs backwards: the largest time seen is kept, and a smaller one is replaced by it.
+-- Time never runs backwards, and never stands still: when the server's clock is set back, time goes on from the largest
+-- seen, so far ahead of it (`meshd.clock.store_time`). How far is kept by the sweeps.
 -- Returns nil when the caller knows another generation than the store.
 local function read_clock(given)
-  local kept = redis.call('HMGET', clock_key, 'now', 'fence', 'shift', 'seq', 'events', 'gen', 'chunk')
+  local kept = redis.call('HMGET', clock_key, 'now', 'fence', 'shift', 'seq', 'events', 'gen', 'chunk', 'ahead')
   if given ~= kept[6] and given ~= '' then
     local known
     given, known = string.match(given, '^(%d*)(.*)$')
@@ -28,8 +29,15 @@ local function read_clock(given)
   else
     us = tonumber(given) * 1000
   end
-  local now = math.max(math.floor(us / 1000), tonumber(kept[1] or 0))
+  local real, now, ahead = math.floor(us / 1000), tonumber(kept[1] or 0), 0
+  if real < now then
+    now = math.max(now, real + tonumber(kept[8] or 0))
+    ahead = now - real
+  else
+    now = real
+  end
   return {
+    ahead = ahead,
     now = now,
     us = math.max(us, now * 1000),
     fence = tonumber(kept[2] or 0),
@@ -37,6 +45,7 @@ local function read_clock(given)
     seq = tonumber(kept[4] or 0),
     events = tonumber(kept[5] or 0),
     chunk = kept[7],
+    gen = kept[6],
   }
 end
 
@@ -52,6 +61,8 @@ local function next_token(floor)
   return clock.fence
 end
 
+-- As text: a number in a call is written with seventeen digits, which costs several times as much.
 local function save_clock()
-  redis.call('HSET', clock_key, 'now', now, 'fence', clock.fence, 'seq', clock.seq, 'events', clock.events)
+  redis.call('HSET', clock_key, 'now', whole(now), 'fence', whole(clock.fence), 'seq', whole(clock.seq),
+    'events', whole(clock.events))
 end

@@ -91,6 +91,9 @@ local function write_indexes()
     redis.call('XACK', prefix .. 'q:' .. queue, GROUP, unpack(entries))
     redis.call('XDEL', prefix .. 'q:' .. queue, unpack(entries))
   end
+  for _, ended in ipairs(outgoing) do
+    redis.call('ZADD', prefix .. 'outbox', 0, ended)
+  end
   for state, change in pairs(counted) do
     if change ~= 0 then
       redis.call('HINCRBY', prefix .. 'counts', state, change)

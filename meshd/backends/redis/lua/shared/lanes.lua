@@ -1,24 +1,26 @@
--- lanes: the queues a claimer serves, merged by virtual time; and all that few meshes have: pauses, tasks placed on a node,
--- suspects, and a bell that nobody answered.
+-- lanes: the queues a claimer serves, merged by virtual time; and all that few meshes have: pauses, tasks placed on a
+-- node, suspects, and a bell that nobody answered.
 local opened, known, paused, horizon, seen_heads = {}, {}, nil, nil, 0
-local MORE_HEADS = 64
+local PAGE = 64
 
 local function ready_of(place)
   return prefix .. (place == '' and 'ready' or ('ready:' .. place))
 end
 
 local function item_of(entry)
-  local vt, order = string.match(entry[1], '^(%d+)%-(%d+)$')
-  return {vt = tonumber(vt), order = tonumber(order), id = entry[2][2], entry = entry[1]}
+  return {vt = turn_of(entry[1]), id = entry[2][2], entry = entry[1]}
 end
 
 local function front_item_of(member, vt)
-  return {vt = tonumber(vt), order = tonumber(string.sub(member, 1, 12)), id = string.sub(member, 13), entry = '',
-    member = member}
+  return {vt = tonumber(vt), id = string.sub(member, 13), entry = '', member = member}
+end
+
+local function order_of(item)
+  return tonumber(item.member and string.sub(item.member, 1, 12) or string.match(item.entry, '%d+$'))
 end
 
 local function is_before(one, other)
-  return one.vt < other.vt or (one.vt == other.vt and one.order < other.order)
+  return one.vt < other.vt or (one.vt == other.vt and order_of(one) < order_of(other))
 end
 
 -- Read on in a queue: its stream and its front merged, as far as the order is certain.
@@ -51,13 +53,13 @@ end
 local function open_lane(lane)
   lane.stream, lane.front = prefix .. 'q:' .. lane.queue, prefix .. 'front:' .. lane.queue .. lane.place
   lane.offset, lane.reads, lane.fronts = 0, 0, {}
+  lane.last = lane.place == '' and redis.call('HGET', prefix .. 'cursors', lane.queue) or '0-0'
   opened[#opened + 1] = lane
 end
 
 local function head(lane, size)
-  if not lane.last then
+  if not lane.reads then
     open_lane(lane)
-    lane.last = lane.place == '' and redis.call('HGET', prefix .. 'cursors', lane.queue) or '0-0'
   end
   if not lane.buffer or lane.at > #lane.buffer then
     fill(lane, size)
@@ -90,7 +92,7 @@ local function consume(lane, item)
   else
     lane.reads, lane.cursor = lane.reads + 1, item.entry
   end
-  look(lane, item.id, item.entry)
+  look(lane.queue, lane.place, item.id, item.entry)
 end
 
 -- Whether the type is paused, or the route has the term `!node`: the one requirement that profiles leave open.
@@ -109,7 +111,9 @@ local function add(lanes, place, queue, vt)
   end
   local lane = {queue = queue, vt = tonumber(vt), place = place}
   local twin = known[queue]
-  if twin then
+  if twin and twin.place == place then
+    return
+  elseif twin then
     lane.twin, twin.twin = twin, lane
   end
   known[queue] = lane
@@ -125,24 +129,39 @@ local function add_all(lanes, place)
   return lanes
 end
 
--- Of some queues in order of their turn, add those served; what comes after them is beyond the horizon.
-local function add_page(lanes, heads, is_served, size)
-  for at = 1, #heads, 2 do
-    if is_served[(at + 1) / 2] then
-      add(lanes, '', heads[at], heads[at + 1])
-    end
-  end
-  seen_heads = seen_heads + size
-  horizon = #heads == 2 * size and tonumber(heads[#heads]) or nil
-end
-
+-- Add the next of the queues served, in order of their turn; what comes after them is beyond the horizon.
 local function look_further(lanes)
-  local heads = redis.call('ZRANGE', ready_of(''), seen_heads, seen_heads + MORE_HEADS - 1, 'WITHSCORES')
-  local queues = {}
+  if redis.call('ZCARD', profile_key) <= FEW then
+    horizon = nil
+    add_all(lanes, '')
+    return
+  end
+  local size = seen_heads == 0 and limit + 1 or PAGE
+  local heads, queues = redis.call('ZRANGE', ready_of(''), seen_heads, seen_heads + size - 1, 'WITHSCORES'), {}
   for at = 1, #heads, 2 do
     queues[#queues + 1] = heads[at]
   end
-  add_page(lanes, heads, queues[1] and redis.call('ZMSCORE', profile_key, unpack(queues)), MORE_HEADS)
+  local is_served = queues[1] and redis.call('ZMSCORE', profile_key, unpack(queues))
+  for at, queue in ipairs(queues) do
+    if is_served[at] then
+      add(lanes, '', queue, heads[2 * at])
+    end
+  end
+  seen_heads = seen_heads + size
+  horizon = #queues == size and tonumber(heads[#heads]) or nil
+end
+
+-- Take from a lane as long as no other is before it.
+local function take_turn(lane, bound)
+  lane.size = math.min((lane.size or 1) * 2, PAGE)
+  local size = bound and lane.size or math.min(limit - taken + 1, MAX_BATCH)
+  local item = head(lane, size)
+  while item and not is_full() and not (bound and item.vt > bound) and not yields(lane, item) do
+    consume(lane, item)
+    item = head(lane, size)
+  end
+  lane.vt = item and item.vt
+  return item
 end
 
 local function merge(lanes)
@@ -150,51 +169,55 @@ local function merge(lanes)
     while horizon and (not lanes[1] or lanes[1].vt > horizon) do
       look_further(lanes)
     end
-    local lane = table.remove(lanes, 1)
-    if not lane then
+    if not lanes[1] then
       return
     end
-    local rival = lanes[1]
-    local bound = rival and rival.vt or horizon
-    lane.size = math.min((lane.size or 1) * 2, MORE_HEADS)
-    local size = bound and lane.size or math.min(limit - taken + 1, MAX_BATCH)
-    local item = head(lane, size)
-    while item and not is_full() and not (bound and item.vt > bound) and not yields(lane, item) do
-      consume(lane, item)
-      item = head(lane, size)
+    local lane, bound = table.remove(lanes, 1), horizon
+    if lanes[1] and not (bound and bound < lanes[1].vt) then
+      bound = lanes[1].vt
     end
-    lane.vt = item and item.vt
-    if item then
+    if take_turn(lane, bound) then
       insert(lanes, lane)
     end
   end
 end
 
-local function put(map, key, ...)
+local function put(map, key, first, second)
   local list = map[key] or {}
   map[key] = list
-  for _, item in ipairs({...}) do
-    list[#list + 1] = item
+  list[#list + 1] = first
+  list[#list + 1] = second
+end
+
+-- Deliver what was looked at: all queues of which equally many were taken with one command.
+local function deliver(streams_by_count)
+  for count, streams in pairs(streams_by_count) do
+    local size = #streams
+    for at = 1, size do
+      streams[size + at] = '>'
+    end
+    redis.call('XREADGROUP', 'GROUP', GROUP, node, 'COUNT', count, 'STREAMS', unpack(streams))
   end
 end
 
 -- Note how far each queue was read and which turn is next in it, with one command for all of a kind.
 local function advance_all()
-  local cursors, heads, emptied = {}, {}, {}
+  local reads, cursors, heads, emptied = {}, {}, {}, {}
   for _, lane in ipairs(opened) do
     if lane.reads > 0 then
-      redis.call('XREADGROUP', 'GROUP', GROUP, node, 'COUNT', lane.reads, 'STREAMS', lane.stream, '>')
+      put(reads, lane.reads, lane.stream)
       put(cursors, prefix .. 'cursors', lane.queue, lane.cursor)
     end
     if #lane.fronts > 0 then
       redis.call('ZREM', lane.front, unpack(lane.fronts))
     end
     if lane.vt then
-      put(heads, ready_of(lane.place), lane.vt, lane.queue)
+      put(heads, ready_of(lane.place), whole(lane.vt), lane.queue)
     else
       put(emptied, ready_of(lane.place), lane.queue)
     end
   end
+  deliver(reads)
   for command, map in pairs({HSET = cursors, ZADD = heads, ZREM = emptied}) do
     for key, items in pairs(map) do
       redis.call(command, key, unpack(items))
@@ -220,12 +243,9 @@ local function take_handed_over()
 end
 
 -- Claim from every lane there is a reason to look into; return whether suspects wait.
--- `heads` are the queues whose turn is first; when they are not enough, those beyond the horizon are looked for.
-local function claim_from_lanes(heads, is_served)
+local function claim_from_lanes(is_rare)
   local lanes, suspects = {}, {}
-  if heads then
-    add_page(lanes, heads, is_served, FIRST_HEADS)
-  else
+  if is_rare then
     take_handed_over()
     paused = {}
     for _, task_type in ipairs(redis.call('SMEMBERS', prefix .. 'paused')) do
@@ -233,10 +253,12 @@ local function claim_from_lanes(heads, is_served)
     end
     if not paused['*'] then
       add_all(add_all(suspects, '~'), '~' .. own)
-      if not is_alone then
-        known, horizon = {}, 0
-        add_all(lanes, own)
-      end
+    end
+  end
+  if not is_alone and not (paused and paused['*']) then
+    known, horizon = {}, 0
+    if is_rare then
+      add_all(lanes, own)
     end
   end
   merge(is_alone and suspects or lanes)

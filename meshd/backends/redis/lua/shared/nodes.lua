@@ -57,5 +57,5 @@ local function grace_after(gap, timeout)
 end
 
 local function save_tick(grace)
-  redis.call('HSET', clock_key, 'now', now, 'node_tick', now, 'node_grace', grace)
+  redis.call('HSET', clock_key, 'now', now, 'ahead', clock.ahead, 'node_tick', now, 'node_grace', grace)
 end

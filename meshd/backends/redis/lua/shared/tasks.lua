@@ -10,6 +10,7 @@ local fronts, unfronted, fresh, acked = {}, {}, {}, {}
 local due, undue, deadlines, undeadlined = {}, {}, {}, {}
 local ended, unended, retentions, revived = {}, {}, {}, {}
 local told, woken, placings = {}, {}, {}
+local outgoing = {}
 
 local function task_key(id)
   return prefix .. 't:' .. id
@@ -154,7 +155,7 @@ local function withdraw(record)
   else
     if state == 'scheduled' then
       undue[#undue + 1] = record.id
-    elseif record.se == '' then
+    elseif state == 'ready' and record.se == '' then
       local list = bucket(unfronted, record.q .. place_of(record))
       list[#list + 1] = front_member(record)
     end
@@ -195,9 +196,9 @@ local function queue_in_front(record)
   wake(record.q, place, vt)
 end
 
--- Ready for the first time in its generation: the end of its stream, whose ids are virtual times.
-local function queue_at_end(record, vt)
-  record.v = turn_of(vt)
+-- Ready for the first time in its generation: the end of its stream, whose ids are turns.
+local function queue_at_end(record, turn)
+  record.v = turn
   if place_of(record) ~= '' then
     set(record, 'v', record.v)
     queue_in_front(record)
@@ -207,7 +208,7 @@ local function queue_at_end(record, vt)
   count('ready', 1)
   local list = bucket(fresh, record.q)
   list[#list + 1] = record
-  wake(record.q, '', vt)
+  wake(record.q, '', (parts_of(turn)))
 end
 
 local function schedule(record, due_ms)
@@ -259,6 +260,9 @@ local function end_task(record, state, reason)
   retentions[#retentions + 1] = {record = record, ttl = ttl + SLACK_MS}
   if record.w ~= '' then
     tell_watchers(record)
+  end
+  if record.ch == '1' then
+    outgoing[#outgoing + 1] = record.id .. ' ' .. state .. ' ' .. record.g
   end
 end
 
