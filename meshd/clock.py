@@ -12,6 +12,18 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
+def store_time(real_ms: int, *, kept_ms: int, ahead_ms: int) -> tuple[int, int]:
+    """Return a store's time, never before `kept_ms`, the largest it has given, and how far it is ahead of `real_ms`.
+
+    When the machine's clock is set back, the store's goes on from where it was instead of standing still until the
+    machine has caught up; when the machine is set right again, the store follows it.
+    """
+    if real_ms >= kept_ms:
+        return real_ms, 0
+    now_ms = max(kept_ms, real_ms + ahead_ms)
+    return now_ms, now_ms - real_ms
+
+
 class ManualClock:
     """A clock that moves only when told to."""
 

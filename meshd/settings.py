@@ -19,7 +19,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from meshd.backends import BackendOptions, redact
 from meshd.codec import parse_json
@@ -27,6 +26,7 @@ from meshd.errors import ConfigurationError, InvalidArgumentError, InvalidPayloa
 from meshd.ids import check_name
 from meshd.nodes.model import NodeTimings, NodeType
 from meshd.settings_layers import Gathered, gather, leaf_keys
+from meshd.settings_memory import MemorySyncSettings
 from meshd.tasks.model import Durability, TaskPolicy, TaskTimings
 from meshd.tasks.placement import PlacementSettings
 from meshd.tasks.routing import capability, labels_of
@@ -35,8 +35,8 @@ from meshd.tasks.scoring import RoutingPolicy
 Protocol = Literal["sqlite_local", "redis_distributed"]
 _LATER_PROTOCOLS = frozenset({"grpc_mesh", "hybrid"})
 Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
-Names = Annotated[tuple[str, ...], NoDecode]
-_SECTION = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+Names = tuple[str, ...]
+_SECTION = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class RedisSettings(BaseModel):
@@ -164,17 +164,10 @@ class AgentSettings(BaseModel):
     specializations: tuple[str, ...] = ()
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings of one process."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="MESHD_",
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
     enabled: bool = True
     """Off: commands leave the store alone until `mesh enable` has started this machine's node."""
@@ -221,6 +214,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     task_distribution: TaskDistributionSettings = TaskDistributionSettings()
     tasks: TasksSettings = TasksSettings()
+    memory_sync: MemorySyncSettings = MemorySyncSettings()
     logging: LoggingSettings = LoggingSettings()
 
     _given: Gathered = PrivateAttr(default_factory=Gathered)
@@ -279,6 +273,7 @@ class Settings(BaseSettings):
                 sweep_ms=_ms(self.tasks.sweep_seconds),
                 poll_ms=_ms(self.tasks.poll_seconds),
             ),
+            memory=self.memory_sync.limits(),
             queue_size=self.tasks.queue_size or None,
             pool_size=self.redis.connection_pool_size,
             durability=Durability(self.durability) if self.durability else None,
@@ -363,18 +358,6 @@ class Settings(BaseSettings):
         except InvalidArgumentError as exc:
             raise ValueError(str(exc)) from exc
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read nothing on construction: `load` reads the sources itself, so that it knows where a value came from."""
-        return (init_settings,)
 
 
 def _ms(seconds: float) -> int:

@@ -6,15 +6,14 @@ Invariant: a name in a layer is a setting that exists. Everything else was refus
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard, cast, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
+from pydantic.fields import FieldInfo
 
-from meshd.errors import ConfigurationError, UnknownSettingError
+from meshd.codec import parse_json
+from meshd.errors import ConfigurationError, InvalidPayloadError, UnknownSettingError
 from meshd.settings_aliases import ENVIRONMENT_ALIASES, FILE_ALIASES, LATER_ENVIRONMENT, is_in_effect, is_later
 
 PREFIX = "MESHD_"
@@ -27,6 +26,10 @@ DEFAULT_FILE = Path("config.yaml")
 SECTIONS = ("agent_mesh", "distributed_network")
 """Top-level keys of a settings file whose content is read."""
 
+WHOLE = frozenset({"memory_sync.prefixes"})
+"""Settings whose value is a mapping; all other mappings are sections."""
+
+_COMPOUND = (tuple, list, dict, Mapping)
 _BARE_MARKS = frozenset({"network", "atomspace", "discovery", "resilience"})
 
 
@@ -80,14 +83,19 @@ class _Layer:
         self.values[key] = Value(value=value, source=source)
 
 
-def leaf_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def leaf_keys(model: type[BaseModel]) -> Iterator[str]:
     """Yield every setting of `model` as a dotted key, in order."""
+    for key, _ in _leaves(model):
+        yield key
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, info in model.model_fields.items():
         kind = info.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from leaf_keys(kind, f"{prefix}{name}.")
+            yield from _leaves(kind, f"{prefix}{name}.")
         else:
-            yield prefix + name
+            yield prefix + name, info
 
 
 def environment_name(key: str) -> str:
@@ -95,7 +103,7 @@ def environment_name(key: str) -> str:
     return PREFIX + key.upper().replace(".", "__")
 
 
-def gather(settings_class: type[BaseSettings], file: Path | None, overrides: Mapping[str, Any]) -> Gathered:
+def gather(settings_class: type[BaseModel], file: Path | None, overrides: Mapping[str, Any]) -> Gathered:
     """Return all sources merged: arguments over environment over file.
 
     Raises:
@@ -124,8 +132,9 @@ def _argument_layer(overrides: Mapping[str, Any], known: frozenset[str]) -> _Lay
     return layer
 
 
-def _environment_layer(settings_class: type[BaseSettings], known: frozenset[str]) -> _Layer:
-    names = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)} - NO_SETTINGS
+def _environment_layer(settings_class: type[BaseModel], known: frozenset[str]) -> _Layer:
+    texts = {name.upper(): text for name, text in os.environ.items() if name.upper().startswith(PREFIX)}
+    names = texts.keys() - NO_SETTINGS
     sections = {key.partition(".")[0] for key in known}
     for name in sorted(names):
         key = name.removeprefix(PREFIX).lower().replace("__", ".")
@@ -136,16 +145,39 @@ def _environment_layer(settings_class: type[BaseSettings], known: frozenset[str]
         nearest = _nearest(key, known)
         raise UnknownSettingError(name, source="the environment", nearest=nearest and environment_name(nearest))
     layer = _Layer()
-    try:
-        given = EnvSettingsSource(settings_class, env_ignore_empty=True)()
-    except SettingsError as exc:
-        raise ConfigurationError(f"environment: {exc}") from exc
-    for key, value in _flat(given):
-        if key not in known:
-            raise UnknownSettingError(key, source="the environment", nearest=_nearest(key, known))
+    for section in sorted(sections - known):
+        for key, value in _environment_section(section, texts):
+            if key not in known:
+                raise UnknownSettingError(key, source="the environment", nearest=_nearest(key, known))
+            layer.values[key] = Value(value=value, source=f"environment {environment_name(section)}")
+    for key, info in _leaves(settings_class):
         name = environment_name(key)
-        layer.add(key, value, f"environment {name if name in names else environment_name(key.partition('.')[0])}")
+        if text := texts.get(name):
+            value = _parsed(name, text) if _is_compound(info) and text.lstrip()[:1] in "[{" else text
+            layer.values[key] = Value(value=value, source=f"environment {name}")
     return layer
+
+
+def _environment_section(section: str, texts: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yield what the variable of a whole section holds, as JSON; those of its settings go before it."""
+    name = environment_name(section)
+    if text := texts.get(name):
+        tree = _parsed(name, text)
+        if not _is_mapping(tree):
+            raise ConfigurationError(f"environment {name} must hold names and values, as JSON")
+        yield from _flat(tree, f"{section}.")
+
+
+def _parsed(name: str, text: str) -> Any:
+    try:
+        return parse_json(text, what="its value")
+    except InvalidPayloadError as exc:
+        raise ConfigurationError(f"environment {name}: {exc}") from exc
+
+
+def _is_compound(info: FieldInfo) -> bool:
+    """Return whether a setting holds several values."""
+    return get_origin(info.annotation) in _COMPOUND
 
 
 def _older_environment_layer() -> _Layer:
@@ -212,6 +244,8 @@ def _section(path: Path, *, required: bool) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml  # noqa: PLC0415 -- a megabyte, for those who have a settings file
+
     try:
         root: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -230,14 +264,17 @@ def _is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
 
 
 def _flat(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what a tree of sections holds."""
     for name, value in tree.items():
-        if _is_mapping(value):
+        if _is_mapping(value) and f"{prefix}{name}" not in WHOLE:
             yield from _flat(value, f"{prefix}{name}.")
         elif value is not None:
             yield f"{prefix}{name}", value
 
 
 def _nearest(key: str, known: frozenset[str]) -> str | None:
+    from difflib import get_close_matches  # noqa: PLC0415 -- for those who mistyped
+
     whole = get_close_matches(key, sorted(known), n=1, cutoff=0.6)
     if whole:
         return whole[0]

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from meshd.errors import ConfigurationError, ExitCode, UnknownSettingError
+from meshd.memory.model import MemoryLimits
 from meshd.settings import Settings
 from meshd.settings_aliases import ENVIRONMENT_ALIASES, FILE_ALIASES, LATER_ENVIRONMENT
 from meshd.settings_layers import environment_name, leaf_keys
@@ -23,6 +24,11 @@ ANOTHER_VALUE: dict[str, str] = {
     "task_distribution.algorithm": "random",
     "task_distribution.seed": "7",
     "durability": "D1",
+    "memory_sync.strategy": "strong",
+    "memory_sync.conflict_resolution": "manual",
+    "memory_sync.sync_priority_threshold": "7",
+    "memory_sync.source_priority": '["sensor", "hub"]',
+    "memory_sync.prefixes": '{"plans/": {"conflict": "manual"}}',
 }
 
 
@@ -69,7 +75,7 @@ def test_every_setting_has_an_environment_variable(key: str, monkeypatch: pytest
     name = environment_name(key)
     monkeypatch.setenv(name, another(key))
     settings = Settings.load()
-    if key != "redis.password":
+    if key not in ("redis.password", "memory_sync.secret"):
         assert settings.flat()[key] != Settings().flat()[key]
     assert settings.sources()[key] == f"environment {name}"
 
@@ -156,9 +162,7 @@ def test_a_protocol_that_comes_later_is_refused(protocol: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "agent_mesh: {sync_interval_seconds: 60}",
         "agent_mesh: {grpc: {port: 9901}}",
-        "agent_mesh: {memory_sync: {enabled: true}}",
         "agent_mesh: {node_configs: {language_expert: {nlp_models_enabled: true}}}",
         "distributed_network: {atomspace: {sync_interval: 5.0}}",
     ],
@@ -169,7 +173,7 @@ def test_a_key_whose_feature_comes_later_is_refused(text: str, tmp_path: Path) -
 
 
 def test_a_later_key_may_ask_for_what_happens_anyway(tmp_path: Path) -> None:
-    text = "agent_mesh: {memory_sync: {enabled: false}, security: {encryption_enabled: false}}"
+    text = "agent_mesh: {monitoring: {enabled: false}, security: {encryption_enabled: false}}"
     assert Settings.load(write(tmp_path, text)).flat() == Settings().flat()
 
 
@@ -185,7 +189,9 @@ def test_an_older_file_key_sets_the_setting_it_is_now(older: str, key: str, tmp_
     value: object = another(key)
     if key in ("capabilities", "specializations"):
         value = [value]
-    settings = Settings.load(write(tmp_path, yaml.safe_dump({"distributed_network": {section: {leaf: value}}})))
+    settings = Settings.load(
+        write(tmp_path, yaml.safe_dump({"distributed_network": {section: {leaf: value} if leaf else value}}))
+    )
     assert settings.flat()[key] != Settings().flat()[key]
     assert any(key in note and older in note for note in settings.notes)
 
@@ -247,6 +253,40 @@ def test_settings_reach_the_store_and_the_tasks() -> None:
     assert Settings.load(task_distribution__retry_failed_tasks=False).task_policy().max_attempts == 1
 
 
+def test_the_longest_prefix_decides_how_a_key_is_written(tmp_path: Path) -> None:
+    text = """agent_mesh:
+      memory_sync:
+        conflict_resolution_strategy: merge
+        prefixes: {plans/: {conflict: manual_resolution, ttl_seconds: 2}, plans/now/: {strategy: strong}}
+    """
+    rules = Settings.load(write(tmp_path, text)).memory_sync.rules()
+    assert (rules.of("notes").policy, rules.of("notes").strategy) == ("merge_compatible", "eventual")
+    assert (rules.of("plans/x").policy, rules.of("plans/x").ttl_ms) == ("manual", 2_000)
+    assert (rules.of("plans/now/x").policy, rules.of("plans/now/x").strategy) == ("merge_compatible", "strong")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("{conflict_resolution: coin}", "conflict policy 'coin' is not one of latest_wins"),
+        ("{strategy: sometimes}", "memory strategy 'sometimes'"),
+        ("{prefixes: {a/: {conflict: coin}}}", "memory_sync.prefixes.*coin"),
+        ("{prefixes: {a/: {polcy: manual}}}", "memory_sync.prefixes"),
+        ("{max_sync_batch_size: 101}", "memory_sync.max_sync_batch_size"),
+    ],
+)
+def test_a_rule_for_the_memory_that_cannot_be_is_named(text: str, word: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=word):
+        Settings.load(write(tmp_path, f"agent_mesh: {{memory_sync: {text}}}"))
+
+
+def test_the_limits_of_the_memory_reach_the_store() -> None:
+    settings = Settings.load(memory_sync={"max_item_bytes": 2048, "history": 3, "max_drift_seconds": 5})
+    limits = settings.backend_options().memory
+    assert (limits.max_item_bytes, limits.history, limits.max_drift_ms) == (2048, 3, 5_000)
+    assert Settings().backend_options().memory == MemoryLimits()
+
+
 def test_the_settings_file_named_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Settings.load(tmp_path / "none.yaml")
@@ -258,6 +298,35 @@ def test_the_settings_file_named_must_exist(tmp_path: Path, monkeypatch: pytest.
 def test_a_config_yaml_of_another_program_is_left_alone(tmp_path: Path) -> None:
     write(tmp_path, "their: {things: 1}")
     assert Settings.load().flat() == Settings().flat()
+
+
+def test_a_section_may_be_one_variable_and_its_settings_go_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESHD_REDIS", '{"host": "whole", "port": 1}')
+    monkeypatch.setenv("meshd_redis__port", "2")
+    monkeypatch.setenv("MESHD_REDIS__DB", "")
+    settings = Settings.load()
+    assert (settings.redis.host, settings.redis.port, settings.redis.db) == ("whole", 2, 0)
+    sources = settings.sources()
+    assert sources["redis.host"] == "environment MESHD_REDIS"
+    assert sources["redis.port"] == "environment MESHD_REDIS__PORT"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("MESHD_REDIS", "{", "MESHD_REDIS: its value is not valid JSON"),
+        ("MESHD_REDIS", "[]", "MESHD_REDIS must hold names and values"),
+        ("MESHD_REDIS", '{"hots": 1}', "redis.hots"),
+        ("MESHD_AGENTS", "[", "MESHD_AGENTS: its value is not valid JSON"),
+        ("MESHD_AGENTS", "scout", "setting agents from environment MESHD_AGENTS"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_named(
+    name: str, text: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigurationError, match=words):
+        Settings.load()
 
 
 def test_lists_may_be_written_with_commas_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

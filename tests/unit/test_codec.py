@@ -1,12 +1,15 @@
 """Values come back from bytes as they went in, and damage is recognised."""
 
+import subprocess
+import sys
+import zlib
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshd.codec import COMPRESS_FROM, ZLIB, decode, encode, pack, parse_json, unpack
+from meshd.codec import COMPRESS_FROM, ZLIB, ZSTD, decode, encode, pack, parse_json, unpack
 from meshd.errors import CorruptDataError, InvalidPayloadError, PayloadTooLargeError
 
 json_values: st.SearchStrategy[Any] = st.recursive(
@@ -43,8 +46,25 @@ def test_a_small_value_stays_readable() -> None:
 
 def test_a_large_repetitive_value_is_compressed() -> None:
     packed = encode("a" * 100_000)
-    assert packed.startswith(ZLIB)
+    assert packed.startswith(ZSTD)
     assert len(packed) < 2_000
+
+
+def test_without_the_zstandard_library_values_are_compressed_by_zlib_and_others_name_the_fix() -> None:
+    script = (
+        "import sys; sys.modules['zstandard'] = None\n"
+        "from meshd import codec\n"
+        "packed = codec.encode('a' * 5_000)\n"
+        "assert packed.startswith(codec.ZLIB) and codec.decode(packed) == 'a' * 5_000\n"
+        "codec.decode(codec.ZSTD + b'anything')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "ConfigurationError: this value was written with zstandard: install it" in run.stderr
+
+
+def test_a_value_compressed_by_zlib_is_read() -> None:
+    assert decode(ZLIB + zlib.compress(b'"a"')) == "a"
 
 
 @pytest.mark.parametrize("value", [object(), len, 1j, {1: object()}], ids=["object", "function", "complex", "nested"])
@@ -72,7 +92,7 @@ def test_a_value_of_exactly_the_limit_is_accepted() -> None:
 
 @given(garbage=st.binary(max_size=40))
 def test_damaged_bytes_are_recognised_or_are_json(garbage: bytes) -> None:
-    for data in (garbage, ZLIB + garbage):
+    for data in (garbage, ZLIB + garbage, ZSTD + garbage, ZSTD + b"\x28\xb5\x2f\xfd" + garbage):
         try:
             decode(data)
         except CorruptDataError:

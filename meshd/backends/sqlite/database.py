@@ -20,7 +20,7 @@ from meshd.backends.sqlite.patience import patiently
 from meshd.backends.sqlite.transaction import Ring, Transaction
 from meshd.backends.sqlite.translate import translated
 from meshd.backends.sqlite.waiting import forget_bells
-from meshd.clock import system_clock
+from meshd.clock import store_time, system_clock
 from meshd.errors import StoreUnreachableError
 from meshd.tasks.model import Durability
 
@@ -39,8 +39,8 @@ class Reader:
 
     def now_ms(self) -> int:
         """Return the store's time, never before that of the last write."""
-        stored = self.connection.execute("SELECT now_ms FROM meshes WHERE id = ?", (self.mesh,)).fetchone()[0]
-        return max(int(stored), self._clock())
+        stored = self.connection.execute("SELECT now_ms, ahead_ms FROM meshes WHERE id = ?", (self.mesh,)).fetchone()
+        return store_time(self._clock(), kept_ms=stored[0], ahead_ms=stored[1])[0]
 
 
 class Database:

@@ -12,7 +12,7 @@ from meshd.backends.sqlite.bulk import array, execute_rows
 from meshd.backends.sqlite.logs import append_events
 from meshd.backends.sqlite.queues import Queue, drop_empty, lower_heads
 from meshd.backends.sqlite.waiting import choose_waiting
-from meshd.clock import Clock, system_clock
+from meshd.clock import Clock, store_time, system_clock
 
 _encode = msgspec.json.Encoder().encode
 _decode_paused = msgspec.json.Decoder(frozenset[str]).decode
@@ -46,16 +46,18 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection, mesh: int, clock: Clock) -> None:
         self.connection = connection
         self.mesh = mesh
-        self._stored: tuple[int, int, int, str, str | None] = connection.execute(
-            "SELECT now_ms, token, revision, paused, audit FROM meshes WHERE id = ?", (mesh,)
+        self._stored: tuple[int, int, int, str, str | None, int] = connection.execute(
+            "SELECT now_ms, token, revision, paused, audit, ahead_ms FROM meshes WHERE id = ?", (mesh,)
         ).fetchone()
         self._token: int = self._stored[1]
         self._revision: int = self._stored[2]
-        self.now_ms = max(self._stored[0], clock())
+        self.now_ms, self._ahead_ms = store_time(clock(), kept_ms=self._stored[0], ahead_ms=self._stored[5])
         """Store time of everything in this transaction; never before that of an earlier one."""
         self.paused = read_paused(self._stored[3])
         """Task types not handed out; an empty one stands for all."""
         self.audit = self._read_audit()
+        self.settles = False
+        """Whether a task ended for which others wait."""
         self._changes = connection.total_changes
         self._events: dict[str, list[bytes]] = {}
         self._hints: list[tuple[str, bytes]] = []
@@ -142,10 +144,11 @@ class Transaction:
             chosen = choose_waiting(self.connection, self.mesh, self._ready)
             rings.extend(Ring(each.bell, each.node_id, each.queue) for each in chosen)
         self._write_counts()
-        if self.has_changes or self._stored[1:3] != (self._token, self._revision):
+        is_set = self._stored[1:3] != (self._token, self._revision) or self._stored[5] != self._ahead_ms
+        if self.has_changes or is_set:
             self.connection.execute(
-                "UPDATE meshes SET now_ms = ?, token = ?, revision = ? WHERE id = ?",
-                (self.now_ms, self._token, self._revision, self.mesh),
+                "UPDATE meshes SET now_ms = ?, token = ?, revision = ?, ahead_ms = ? WHERE id = ?",
+                (self.now_ms, self._token, self._revision, self._ahead_ms, self.mesh),
             )
         return rings
 
