@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 _BARRED = frozenset({Outcome.FENCED, Outcome.EXPIRED, Outcome.MISSING})
 CLAIMS_IN_FLIGHT = 2
-"""A store that works beside this process is asked for half of the slots at a time: it claims and records one half while the
-handlers of the other run, instead of both waiting for each other."""
+"""A store that works beside this process is asked for half of the slots at a time: it claims and records one half while
+the handlers of the other run, instead of both waiting for each other."""
 SMALL_CLAIM = 8
 """Fewer at a time are not worth a call of their own."""
 FRESH_S = 0.5

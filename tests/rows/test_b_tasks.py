@@ -206,6 +206,7 @@ async def test_the_load_shown_is_what_the_node_holds_at_that_moment(
     handles = [await mesh.tasks.submit("hold", until=str(flag)) for flag in flags]
     for handle in handles:
         await until_running(mesh, handle.id, "worker")
+    command.env["MESHD_NODE_TIMEOUT_SECONDS"] = "20"
     for held in (3, 2, 1, 0):
         (node,) = command.json("nodes", "list")["nodes"]
         claims = (await mesh.tasks.list(node_id="worker", states=[TaskState.CLAIMED, TaskState.RUNNING])).tasks
