@@ -5,12 +5,13 @@ write; tombstones and expired versions count nothing, so when a store collects t
 """
 
 import hashlib
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Sequence
 
-from meshd.memory.model import Version
+from meshd.memory.model import LOCAL, Version
 
 BUCKETS = 4096
-_BYTES = 8
+_SUMS = struct.Struct(f">{BUCKETS}Q")
 _MODULUS = 1 << 64
 
 
@@ -28,13 +29,20 @@ def digest_of(versions: Iterable[Version], *, now_ms: int) -> bytes:
     """Return the buckets of a store that holds these versions, computed from scratch."""
     sums = [0] * BUCKETS
     for version in versions:
-        if version.is_live(now_ms):
+        if version.header.actor != LOCAL and version.is_live(now_ms):
             bucket = bucket_of(version.key)
             sums[bucket] = (sums[bucket] + fingerprint(version)) % _MODULUS
-    return b"".join([each.to_bytes(_BYTES, "big") for each in sums])
+    return pack_sums(sums)
+
+
+def pack_sums(sums: Sequence[int]) -> bytes:
+    """Return the sums of all buckets as a digest has them."""
+    return _SUMS.pack(*sums)
 
 
 def differing(buckets: bytes, other: bytes) -> list[int]:
     """Return the buckets in which two digests differ."""
-    pairs = ((at, slice(at * _BYTES, (at + 1) * _BYTES)) for at in range(BUCKETS))
-    return [at for at, place in pairs if buckets[place] != other[place]]
+    if buckets == other:
+        return []
+    pairs = zip(_SUMS.unpack(buckets), _SUMS.unpack(other), strict=True)
+    return [at for at, (mine, theirs) in enumerate(pairs) if mine != theirs]

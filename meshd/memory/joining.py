@@ -8,7 +8,7 @@ for eventually consistent stores", DAIS 2014; node clocks: Gonçalves, Almeida, 
 
 from collections.abc import Iterable
 
-from meshd.memory.model import Applied, Dot, Header, Item, NodeClock, Version
+from meshd.memory.model import LOCAL, Applied, Dot, Header, Item, NodeClock, Version
 
 
 def observes(version: Header, dot: Dot) -> bool:
@@ -44,7 +44,11 @@ def admit(item: Item, version: Version, clock: NodeClock) -> tuple[Applied, Item
 
 
 def observed_in(item: Iterable[Version], *, actor: str) -> dict[str, int]:
-    """Return what a version written over all of `item` by `actor` has observed."""
+    """Return what a version written over all of `item` by `actor` has observed.
+
+    What the store has of the actor itself must be among it or observed by it: a later number of one actor counts as
+    having seen the earlier ones, but not what those had seen.
+    """
     seen: dict[str, int] = {}
     for version in item:
         header = version.header
@@ -52,6 +56,25 @@ def observed_in(item: Iterable[Version], *, actor: str) -> dict[str, int]:
             if other != actor and seq > seen.get(other, 0):
                 seen[other] = seq
     return seen
+
+
+def last_of(item: Iterable[Version], *, actor: str) -> int:
+    """Return the newest number of `actor` among the versions of an item and all they have observed."""
+    return max((v.header.seq if v.header.actor == actor else v.header.observed.get(actor, 0) for v in item), default=0)
+
+
+def is_spent(item: Item, *, covered: NodeClock, now_ms: int) -> bool:
+    """Return whether an item can be forgotten by a store whose clock has reached `covered`.
+
+    Nothing in it is live, and every version it is or had observed would be known if it came again. It goes whole or
+    not at all, in every store, so that stores differ in items and never in siblings.
+    """
+    return all(
+        not version.is_live(now_ms)
+        and (version.header.actor == LOCAL or covered.get(version.header.actor, 0) >= version.header.seq)
+        and all(covered.get(actor, 0) >= seq for actor, seq in version.header.observed.items())
+        for version in item
+    )
 
 
 def cover(clock: NodeClock, other: NodeClock) -> dict[str, int]:

@@ -6,6 +6,8 @@ ever kept as the state of a key. What a conflict means is decided when the item 
 stored: so any two stores that received the same versions hold the same bytes, whatever the order.
 """
 
+import hashlib
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
@@ -65,12 +67,18 @@ class Kind(StrEnum):
     """A number that several may raise and lower at once."""
     SET = "set"
     """JSON values that several may add and remove at once; an addition wins over a concurrent removal."""
+    MAP = "map"
+    """A JSON object whose fields several may change at once, as `merge_compatible` stores it."""
 
 
 class Flag(IntFlag):
     NONE = 0
     TOMBSTONE = 1
     """The key was deleted."""
+
+
+_TOMBSTONE = int(Flag.TOMBSTONE)
+"""A plain number: arithmetic with flags costs more than all else that judging a version takes."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -115,7 +123,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fals
 
     @property
     def is_tombstone(self) -> bool:
-        return bool(self.flags & Flag.TOMBSTONE)
+        return bool(self.flags & _TOMBSTONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,7 @@ class Version:
     def is_live(self, now_ms: int) -> bool:
         """Whether it is a value at this time: no tombstone, and not expired."""
         header = self.header
-        return not header.flags & Flag.TOMBSTONE and not 0 < header.expires_ms <= now_ms
+        return not header.flags & _TOMBSTONE and not 0 < header.expires_ms <= now_ms
 
 
 Item = tuple[Version, ...]
@@ -267,10 +275,14 @@ class Digest:
     """Versions that expire up to then are left out."""
 
     @property
+    def mark(self) -> str:
+        """SHA-1 of the buckets: equal marks mean equal digests."""
+        return hashlib.sha1(self.buckets, usedforsecurity=False).hexdigest()
+
+    @property
     def root(self) -> int:
         """The sum of all buckets: equal roots of equal clocks mean equal memories."""
-        data = memoryview(self.buckets)
-        return sum(int.from_bytes(data[at : at + 8], "big") for at in range(0, len(data), 8)) % (1 << 64)
+        return sum(map(int, struct.unpack(f">{len(self.buckets) // 8}Q", self.buckets))) % (1 << 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

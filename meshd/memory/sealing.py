@@ -63,7 +63,7 @@ def read(blob: bytes) -> Version:
     end = 2 + int.from_bytes(blob[:2], "big")
     try:
         header = _decode(blob[2:end])
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise CorruptDataError(f"{len(blob)} bytes are no version of a memory key: {exc}") from exc
     if len(blob) < end + CHECKSUM_BYTES:
         raise CorruptDataError(f"memory key {header.key!r}: {_name(header)} was cut at {len(blob)} bytes")

@@ -107,6 +107,10 @@ class MemoryStore(Protocol):
         """Return the sums over all live versions; expiry up to the store's time now is applied first."""
         ...
 
+    async def mark(self) -> str:
+        """Return `Digest.mark` of the digest as it is now: few bytes, when two stores are probably equal."""
+        ...
+
     async def history(self, key: str, *, limit: int = 100) -> Sequence[Version]:
         """Return versions of the key that are not current any more and are still kept, newest received first."""
         ...
