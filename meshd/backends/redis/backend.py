@@ -4,6 +4,7 @@ from time import monotonic
 
 from meshd.backends.port import Backend, BackendHealth, BackendOptions
 from meshd.backends.redis.durability import DurabilityProbe
+from meshd.backends.redis.memory import RedisMemoryStore
 from meshd.backends.redis.nodes import RedisNodeStore
 from meshd.backends.redis.opening import AnyConnection, TaskPorts, connect, task_ports
 from meshd.backends.redis.records import RedisRecordStore
@@ -17,6 +18,7 @@ class RedisBackend:
         self._ports = ports
         self._durability = durability
         self.events = ports.events
+        self.memory = RedisMemoryStore(connection)
         self.nodes = RedisNodeStore(connection)
         self.records = RedisRecordStore(connection)
         self.tasks = ports.tasks

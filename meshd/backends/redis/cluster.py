@@ -20,11 +20,12 @@ from redis.asyncio.connection import AbstractConnection
 
 from meshd.backends import redact, split_url
 from meshd.backends.port import BackendOptions
-from meshd.backends.redis.connection import FIRST_DELAY_S, MAX_DELAY_S, Connection
+from meshd.backends.redis.connection import Connection
 from meshd.backends.redis.footing import Footing
 from meshd.backends.redis.generation import Generations
 from meshd.backends.redis.keys import COMMON, Keys
 from meshd.backends.redis.lane import Lane
+from meshd.backends.redis.retries import FIRST_DELAY_S, MAX_DELAY_S
 from meshd.backends.redis.slots import Address, SlotElsewhereError, SlotMap, address_of, elsewhere, slot_map, slot_of
 from meshd.errors import ConfigurationError, MeshError, StoreReadOnlyError, StoreUnreachableError, UnavailableError
 from meshd.tasks.model import Durability

@@ -24,6 +24,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "expired": ("e", "expired"),
     "redriven": ("v", "ready"),
     "purged": ("g", "dead"),
+    "unblocked": ("u", "ready"),
 }
 """Letter and usual new state of each verb. Logs keep lines for long: a letter never gets another meaning."""
 

@@ -17,7 +17,10 @@ KINDS = frozenset(
         "clock", "ev",
         "t", "q", "front", "ready", "routes", "profiles", "prof", "cursors", "lease", "held", "sched", "dl", "counts",
         "ids", "ended", "idem", "idle", "idling", "wait", "bell", "placed", "backs", "paused",
+        "kids", "outbox",
         "shape", "node", "beats", "dead", "cap", "rec", "recs", "recx",
+        "m", "mh", "mem", "mkeys", "mrev", "mexp", "mcf", "mgone", "mdg", "mmem", "mseen", "mstate", "mact", "mlent",
+        "mlead", "mq",
     }
 )  # fmt: skip
 """Kinds of key a script may spell; a test holds the scripts to them."""
@@ -97,6 +100,18 @@ class Keys:
         """Zset, TTL of the retention, kept by scripts: id of a dead node to when it is forgotten."""
         return f"mesh:{{{self.mesh}:{COMMON}}}:dead"
 
+    def item(self, key: str) -> str:
+        """String, permanent until collected, kept by scripts: the siblings of one key of the memory."""
+        return f"mesh:{{{self.mesh}:{COMMON}}}:m:{key}"
+
+    def quarantine(self) -> str:
+        """Hash, permanent, gone when empty, kept by scripts: nodes whose versions are refused, and why."""
+        return f"mesh:{{{self.mesh}:{COMMON}}}:mq"
+
+    def feed(self) -> str:
+        """Pub/sub channel: every change of the memory."""
+        return f"mesh:{{{self.mesh}}}:mem"
+
     def channel(self, topic: str) -> str:
         """Pub/sub channel: hints of one topic."""
         return f"mesh:{{{self.mesh}}}:hint:{topic}"
@@ -112,14 +127,15 @@ _COMMON_KEYS = r"mesh:\{[^{}]+:c\}:"
 PERMANENT: tuple[str, ...] = (
     r"mesh:\{[^{}]+\}:clock",
     r"mesh:\{[^{}]+\}:ev:.+",
-    _TASK_KEYS + r"(ready(:.+)?|routes|profiles|cursors|lease|sched|dl|counts|ids(:.+)?|backs|paused)",
+    _TASK_KEYS + r"(ready(:.+)?|routes|profiles|cursors|lease|sched|dl|counts|ids(:.+)?|backs|paused|outbox)",
     _TASK_KEYS + r"ended:(completed|dead|cancelled|expired)",
     _TASK_KEYS + r"(q|front):.+",
-    _TASK_KEYS + r"(t|idem|held|placed):.+",
+    _TASK_KEYS + r"(t|idem|held|placed|kids):.+",
     _COMMON_KEYS + r"(shape|recs|recx|rec:.+)",
+    _COMMON_KEYS + r"(mem|mkeys|mrev|mexp|mcf|mgone|mdg|mact|mlent|mq|m:.+)",
 )
 """Patterns (full match) of keys that may stand without a TTL.
 
-`t` and `idem` get one when their task ends, `held`, `placed` and `front` vanish when empty, `q` goes with its route,
-`rec` lives as long as its writer asked. All other indexes shrink with what they index.
+`t` and `idem` get one when their task ends, `held`, `placed`, `kids` and `front` vanish when empty, `q` goes with its
+route, `rec` lives as long as its writer asked. All other indexes shrink with what they index.
 """

@@ -17,7 +17,7 @@ from meshd.backends.redis.partitions import partition_of
 from meshd.backends.redis.rounds import Plan, Rounds
 from meshd.backends.redis.slots import SlotElsewhereError
 from meshd.backends.redis.tasks import RedisTaskStore
-from meshd.errors import InvalidArgumentError, UnavailableError
+from meshd.errors import InvalidArgumentError, ParentsApartError, UnavailableError
 from meshd.ids import TAIL, tail_of
 from meshd.tasks.audit import AuditPage, Finding
 from meshd.tasks.model import (
@@ -38,7 +38,7 @@ from meshd.tasks.model import (
     TaskState,
     Wake,
 )
-from meshd.tasks.store import check_batch
+from meshd.tasks.store import check_batch, check_parents
 
 AWAY_S = 1.0
 """A partition that could not be asked is left out of claims for so long."""
@@ -70,8 +70,10 @@ class PartitionedTaskStore:
 
     async def submit(self, tasks: Sequence[NewTask], *, durability: Durability | None = None) -> Sequence[Receipt]:
         check_batch(tasks)
+        check_parents(tasks)
         for task in tasks:
             _check_tail(task)
+            self._check_parents_near(task)
         return await self._spread(tasks, _id, lambda part, group: part.submit(group, durability=durability))
 
     async def claim(self, claimer: Claimer, *, limit: int, lease_ms: int, alone: bool = False) -> Claimed:
@@ -222,6 +224,7 @@ class PartitionedTaskStore:
             opened=sum(report.opened for report in reports),
             buried=sum(report.buried for report in reports),
             expired=sum(report.expired for report in reports),
+            settled=sum(report.settled for report in reports),
             graced=any(report.graced for report in reports),
             more=any(report.more for report in reports),
         )
@@ -264,6 +267,13 @@ class PartitionedTaskStore:
     async def _ring_another(self, number: int) -> None:
         with suppress(UnavailableError):
             await self._parts[number].pass_on()
+
+    def _check_parents_near(self, task: NewTask) -> None:
+        """Raise unless a task is kept where its parents are."""
+        number = partition_of(task.id, len(self._parts))
+        for parent in task.depends_on:
+            if partition_of(parent, len(self._parts)) != number:
+                raise ParentsApartError(task.id, parent_id=parent)
 
     def _part(self, task_id: str) -> RedisTaskStore:
         return self._parts[partition_of(task_id, len(self._parts))]

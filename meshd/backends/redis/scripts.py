@@ -17,9 +17,10 @@ from meshd.backends.redis.keys import GROUP
 from meshd.backends.redis.node_codec import NODE_FIELDS
 from meshd.backends.redis.task_codec import GUARD_FIELDS, USUAL_POLICY
 from meshd.events import LOG_CAPACITY
-from meshd.tasks.model import MAX_CLAIMS, Priority, TaskState
+from meshd.memory.model import LOCAL, MAX_KEY_BYTES
+from meshd.tasks.model import Priority, TaskState
 from meshd.tasks.routing import OFFSETS_MS
-from meshd.tasks.states import GONE, LAPSED
+from meshd.tasks.states import FORGOTTEN, GONE, LAPSED, MAX_CLAIMS
 from meshd.tasks.store import MAX_BATCH, TOLD_RESULT
 
 SLACK_MS = 60_000
@@ -49,9 +50,14 @@ class Script:
     sha: str
 
 
-_GROWING = frozenset({"task_submit", "record_write", "event_append", "node_join"})
+_GROWING = frozenset({"task_submit", "record_write", "event_append", "node_join", "memory_push", "memory_absorb"})
 """Scripts that add data; with the memory full they are refused and nothing else is."""
-_READING = frozenset({"task_get", "task_list", "task_counts", "node_read", "record_read"})
+_READING = frozenset(
+    {
+        "task_get", "task_list", "task_counts", "node_read", "record_read", "memory_get", "memory_list", "memory_newer",
+        "memory_changes", "memory_clock", "memory_history", "memory_members",
+    }
+)  # fmt: skip
 """Scripts that write nothing: they run while the server takes no writes, on a full disk for example."""
 
 
@@ -94,6 +100,8 @@ def constants(*, is_split: bool = False) -> Mapping[str, str]:
         "LOG_CAPACITY": str(LOG_CAPACITY),
         "MAX_CLAIMS": str(MAX_CLAIMS),
         "MAX_BATCH": str(MAX_BATCH),
+        "MAX_KEY_BYTES": str(MAX_KEY_BYTES),
+        "LOCAL": f"'{LOCAL}'",
         "SLACK_MS": str(SLACK_MS),
         "PROFILE_TTL_MS": str(PROFILE_TTL_MS),
         "ROUTE_REFRESH_MS": str(ROUTE_REFRESH_MS),
@@ -112,6 +120,7 @@ def constants(*, is_split: bool = False) -> Mapping[str, str]:
         "VERBS": _lua_table({verb: f"{{'{letter}', '{state}'}}" for verb, (letter, state) in VERBS.items()}),
         "LAPSED": f"'{LAPSED}'",
         "GONE": f"'{GONE}'",
+        "FORGOTTEN": f"'{FORGOTTEN}'",
     }
 
 

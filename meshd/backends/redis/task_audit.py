@@ -25,7 +25,7 @@ SCANNED = 200
 UNLISTED = "the task is kept, and not listed"
 """What `task_audit_index` says of a task that no listing shows."""
 _SETS = ("held", "placed")
-_COUNTED = tuple(state for state in TaskState if not state.is_terminal and state is not TaskState.BLOCKED)
+_COUNTED = tuple(state for state in TaskState if not state.is_terminal)
 
 
 class _At(msgspec.Struct, frozen=True):

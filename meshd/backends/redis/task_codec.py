@@ -15,11 +15,15 @@ milliseconds, tokens whole decimal numbers.
     pol policy, if not the usual  pt   preferred node types    w    watchers, one topic a line
     pl  payload, see below        pf   preferences             i    idempotency key
     cx  context                   at   node it is placed on    pin  '1': nobody else ever
+    dep parents, see below        wf   those it waits for      ra   '1': runs anyway
+    ch  '1': others wait for it
     why decision, see below       hb   end of its hold-back
 
 A task's turn is its virtual time, a dash, and its number in the order of submission. It is the id of its stream entry
 (`se`) as long as the task is in its stream or was claimed from there; otherwise it is in `v`. A task created without
 delay lacks `c`: it was created at its virtual time less the offset of its priority.
+
+Parents are ids between spaces. Which tasks wait for one is an index, `kids:<id>:<generation>`.
 
 A hash is a compact list as long as no value is over 64 bytes, and some times as large from then on. So a payload or a
 decision of up to `SPLIT_UNTIL` bytes is kept in pieces of `PIECE` bytes: `pl`, `pl1`, `pl2`, …; a longer one is whole.
@@ -50,7 +54,7 @@ from meshd.tasks.routing import OFFSETS_MS, requirements_of
 
 GUARD_FIELDS = (
     "s", "k", "se", "x", "q", "v", "pol", "i", "w", "n", "inc", "cl", "st", "sa", "f", "cr", "g", "cq", "e", "le", "at",
-    "pin", "hb",
+    "pin", "hb", "ch",
 )  # fmt: skip
 """What any step may need to know of a task."""
 
@@ -67,7 +71,7 @@ Values = Sequence[bytes]
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-_STATES = {state.value.encode(): state for state in TaskState}
+STATES = {state.value.encode(): state for state in TaskState}
 _HELD = frozenset({TaskState.CLAIMED, TaskState.RUNNING})
 
 
@@ -109,6 +113,10 @@ def _extras(new: NewTask) -> list[str | bytes | int]:
     if new.placement is not None:
         held_back = ("pin", 1) if new.placement.pinned else ("hb", new.delay_ms + new.placement.hold_back_ms)
         fields += ("at", new.placement.node_id, *held_back)
+    if new.depends_on:
+        fields += ("dep", " ".join(new.depends_on))
+    if new.runs_anyway:
+        fields += ("ra", 1)
     return fields
 
 
@@ -198,7 +206,7 @@ def _read(task_id: str, values: Values) -> tuple[dict[str, Any], dict[bytes, byt
             fields[name] = value
         elif value:
             task[reading[0]] = reading[1](value)
-    task["id"], task["state"] = task_id, _STATES[fields[b"s"]]
+    task["id"], task["state"] = task_id, STATES[fields[b"s"]]
     task["route"], task["priority"], route_type, offset_ms = _queue_parts(fields[b"q"])
     vt = task["vt"] = int((fields.get(b"se") or fields[b"v"]).partition(b"-")[0])
     if not task["type"]:
@@ -282,6 +290,10 @@ def _is_true(text: bytes) -> bool:
     return text == b"1"
 
 
+def _ids(text: bytes) -> tuple[str, ...]:
+    return tuple(text.decode().split(" "))
+
+
 def _lines(text: bytes) -> tuple[str, ...]:
     return tuple(text.decode().split("\n"))
 
@@ -314,6 +326,10 @@ _READINGS: Mapping[bytes, tuple[str, Callable[[bytes], Any]]] = {
     b"e": ("errors", _errors),
     b"w": ("watchers", _lines),
     b"i": ("idempotency_key", bytes.decode),
+    b"dep": ("depends_on", _ids),
+    b"wf": ("waits_for", _ids),
+    b"ra": ("runs_anyway", _is_true),
+    b"ch": ("is_awaited", _is_true),
 }
 """What a field with a value says: which value of the task, and how it is read."""
 

@@ -1,12 +1,18 @@
 """The task scripts as typed functions: words become values or errors here and nowhere else."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from meshd.backends.redis.link import Link
-from meshd.backends.redis.task_codec import Values, claimed_task, submission, task_of
-from meshd.errors import BackpressureError, InvalidArgumentError, InvalidTransitionError, NotFoundError
+from meshd.backends.redis.task_codec import STATES, Values, claimed_task, submission, task_of
+from meshd.errors import (
+    BackpressureError,
+    InvalidArgumentError,
+    InvalidTransitionError,
+    NotFoundError,
+    UnknownParentError,
+)
 from meshd.tasks.model import (
     Claimed,
     Claimer,
@@ -60,14 +66,14 @@ class Asker:
     bell: str
 
 
-async def _run(
+def _run(
     store: Link, name: str, *args: str | bytes | int, retry: bool = True, confirm: Level | None = None
-) -> Any:
-    return await store.run(name, key=store.keys.clock(store.keys.tasks), args=args, retry=retry, confirm=confirm)
+) -> Awaitable[Any]:
+    return store.run(name, key=store.keys.clock(store.keys.tasks), args=args, retry=retry, confirm=confirm)
 
 
 async def submit(store: Link, *, tasks: Sequence[NewTask], durability: Level) -> list[Receipt]:
-    args = [arg for task in tasks for arg in submission(task)]
+    args = submission(tasks[0]) if len(tasks) == 1 else [arg for task in tasks for arg in submission(task)]
     size = store.options.queue_size
     reply = await _run(
         store, "task_submit", MAX_ROUTES, "" if size is None else size, _are_plain(tasks), *args, confirm=durability
@@ -76,6 +82,8 @@ async def submit(store: Link, *, tasks: Sequence[NewTask], durability: Level) ->
         raise BackpressureError(
             f"{int(reply[1])} tasks wait, so {int(reply[2])} more are over the {size} that may: nothing was accepted"
         )
+    if reply[0] == b"unknown_parent":
+        raise UnknownParentError(reply[1].decode(), parent_id=reply[2].decode())
     if reply[0] == b"routes_full":
         raise InvalidArgumentError(
             f"route {reply[1].decode()!r} would be one more than the {MAX_ROUTES} a mesh may have: "
@@ -85,7 +93,7 @@ async def submit(store: Link, *, tasks: Sequence[NewTask], durability: Level) ->
         Receipt(
             task_id=reply[at].decode(),
             created=reply[at + 1] == b"created",
-            state=TaskState(reply[at + 2].decode()),
+            state=STATES[reply[at + 2]],
             durability=durability,
         )
         for at in range(1, len(reply), 3)
@@ -145,15 +153,27 @@ async def progress(store: Link, *, hold: Hold, fraction: float | None, note: str
     return _OUTCOMES[await _run(store, "task_progress", hold.task_id, hold.token, share, note)]
 
 
-async def finish(store: Link, *, endings: Sequence[Ending]) -> list[Outcome]:
+async def finish(store: Link, *, endings: Sequence[Ending]) -> tuple[list[Outcome], bool]:
+    """Return the answers, and whether tasks that wait for others are to be told of an end."""
     args: list[str | bytes | int] = []
     for ending in endings:
         args += _ending_args(ending)
-    return _outcomes(await _run(store, "task_finish", *args))
+    reply = await _run(store, "task_finish", *args)
+    if len(reply) > len(endings):
+        return _outcomes(reply[:-1]), True
+    return _outcomes(reply), False
 
 
-async def cancel(store: Link, *, task_id: str, reason: str) -> Task:
-    return _changed(task_id, "cancel", await _run(store, "task_cancel", task_id, reason))
+async def cancel(store: Link, *, task_id: str, reason: str) -> tuple[Task, bool]:
+    """Return the task, and whether tasks that wait for others are to be told of an end."""
+    reply = await _run(store, "task_cancel", task_id, reason)
+    return _changed(task_id, "cancel", reply), len(reply) > 3
+
+
+async def settle(store: Link, *, limit: int) -> tuple[int, bool]:
+    """Tell up to `limit` tasks of the ends they wait for; return how many were told, and whether there are more."""
+    reply = await _run(store, "task_settle", limit)
+    return int(reply[1]), reply[2] == b"more"
 
 
 async def redrive(store: Link, *, task_id: str) -> Task:
@@ -199,10 +219,11 @@ async def reclaim(store: Link, *, node_id: str, up_to_incarnation: int, cursor: 
     return int(reply[1]), "00" if next_cursor == "0" and reply[3] == b"more" else next_cursor
 
 
-async def sweep(store: Link, *, limit: int, interval_ms: int) -> SweepReport:
+async def sweep(store: Link, *, limit: int, interval_ms: int) -> tuple[SweepReport, bool]:
+    """Return what was moved, and whether tasks that wait for others are to be told of an end."""
     reply = await _run(store, "task_sweep", limit, interval_ms)
     promoted, opened, reclaimed, buried, expired = map(int, reply[1:6])
-    return SweepReport(
+    report = SweepReport(
         promoted=promoted,
         opened=opened,
         reclaimed=reclaimed,
@@ -211,6 +232,7 @@ async def sweep(store: Link, *, limit: int, interval_ms: int) -> SweepReport:
         graced=reply[6] == b"graced",
         more=reply[7] == b"more",
     )
+    return report, reply[8] is not None
 
 
 async def tidy(store: Link) -> None:
@@ -252,7 +274,7 @@ def _are_plain(tasks: Sequence[NewTask]) -> str:
 def _is_plain(task: NewTask) -> bool:
     is_timed = task.delay_ms or task.expires_in_ms is not None
     is_large = len(task.payload) > MAX_PLAIN_BYTES
-    return not (is_timed or is_large or task.idempotency_key or task.placement or "!" in task.route)
+    return not (is_timed or is_large or task.idempotency_key or task.placement or task.depends_on or "!" in task.route)
 
 
 def _hold_args(holds: Sequence[Hold]) -> list[str | int]:

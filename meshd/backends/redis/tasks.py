@@ -1,6 +1,7 @@
 """`TaskStore` on Redis: each batch is one script, so each step is atomic and fenced in the store itself."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from time import monotonic
 
@@ -26,7 +27,7 @@ from meshd.tasks.model import (
     TaskState,
     Wake,
 )
-from meshd.tasks.store import MAX_BATCH, check_batch
+from meshd.tasks.store import FEW_STEPS, MANY_STEPS, MAX_BATCH, TOLD_AT_ONCE, check_batch, check_parents
 
 READ_CHUNK = 64
 """Tasks read per script; a payload may have a megabyte."""
@@ -62,6 +63,7 @@ class RedisTaskStore:
 
     async def submit(self, tasks: Sequence[NewTask], *, durability: Durability | None = None) -> Sequence[Receipt]:
         check_batch(tasks)
+        check_parents(tasks)
         if not tasks:
             return []
         level = await self._durability.reach(durability)
@@ -127,10 +129,26 @@ class RedisTaskStore:
 
     async def finish(self, endings: Sequence[Ending]) -> Sequence[Outcome]:
         check_batch(endings)
-        return await task_scripts.finish(self._store, endings=endings) if endings else []
+        if not endings:
+            return []
+        outcomes, settles = await task_scripts.finish(self._store, endings=endings)
+        if settles:
+            await self._settle(steps=FEW_STEPS)
+        return outcomes
+
+    async def _settle(self, *, steps: int) -> tuple[int, bool]:
+        """Tell tasks of the ends they wait for; return how many were told, and whether there are more."""
+        told, more = 0, True
+        while more and steps > 0:
+            batch, more = await task_scripts.settle(self._store, limit=TOLD_AT_ONCE)
+            told, steps = told + batch, steps - 1
+        return told, more
 
     async def cancel(self, task_id: str, *, reason: str) -> Task:
-        return await task_scripts.cancel(self._store, task_id=task_id, reason=reason)
+        task, settles = await task_scripts.cancel(self._store, task_id=task_id, reason=reason)
+        if settles:
+            await self._settle(steps=FEW_STEPS)
+        return task
 
     async def redrive(self, task_id: str) -> Task:
         return await task_scripts.redrive(self._store, task_id=task_id)
@@ -193,7 +211,11 @@ class RedisTaskStore:
             self._tidy_at = monotonic() + TIDY_S
             await task_scripts.tidy(self._store)
         bounded = max(1, min(limit, MAX_BATCH))
-        return await task_scripts.sweep(self._store, limit=bounded, interval_ms=self._timings.sweep_ms)
+        report, settles = await task_scripts.sweep(self._store, limit=bounded, interval_ms=self._timings.sweep_ms)
+        if not settles:
+            return report
+        told, more = await self._settle(steps=MANY_STEPS)
+        return replace(report, settled=told, more=report.more or more)
 
     async def audit(self, *, repair: bool, cursor: str | None = None) -> AuditPage:
         return await task_audit.audit(self._store, repair=repair, cursor=cursor)
