@@ -1,15 +1,17 @@
-"""Backends: implementations of the ports. `open_backend` is the only door; nothing else names one.
+"""Backends: implementations of the ports. `open_backend` and `open_replica` are the only doors; nothing else names one.
 
 A backend package is imported when its URL scheme is first used, so `mesh --help` loads none.
 """
 
 import re
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import SplitResult, urlsplit
 
 from meshd.backends.port import Backend, BackendOptions
 from meshd.errors import ConfigurationError
+from meshd.memory.local import ReplicaFile
 
 SCHEMES = {
     "sqlite": "meshd.backends.sqlite",
@@ -30,6 +32,10 @@ class _BackendModule(Protocol):
     async def open_backend(self, url: str, options: BackendOptions) -> Backend: ...
 
 
+class _ReplicaModule(Protocol):
+    async def open_replica(self, path: Path, options: BackendOptions) -> ReplicaFile: ...
+
+
 async def open_backend(url: str, options: BackendOptions | None = None) -> Backend:
     """Return an open backend for `url`: `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://host:port/db`.
 
@@ -43,6 +49,19 @@ async def open_backend(url: str, options: BackendOptions | None = None) -> Backe
         raise ConfigurationError(f"store url {redact(url)!r} is not understood: use one of {', '.join(SCHEMES)}://…")
     module = cast("_BackendModule", import_module(SCHEMES[scheme]))
     return await module.open_backend(url, options or BackendOptions())
+
+
+async def open_replica(path: Path, options: BackendOptions | None = None) -> ReplicaFile:
+    """Return the replica file at `path`, made if there is none, for this process alone.
+
+    Raises:
+        ConfigurationError: another process, or another replica of this one, has it open.
+        StoreUnreachableError: its folder cannot be made.
+        StoreReadOnlyError: it cannot be written.
+        CorruptDataError: the file there is not a sound meshd store.
+    """
+    module = cast("_ReplicaModule", import_module(SCHEMES["sqlite"]))
+    return await module.open_replica(path, options or BackendOptions())
 
 
 def split_url(url: str) -> SplitResult:
@@ -61,4 +80,4 @@ def redact(url: str) -> str:
     return _PASSWORD_OPTION.sub(r"\1***", url)
 
 
-__all__ = ["SCHEMES", "Backend", "BackendOptions", "open_backend", "redact", "split_url"]
+__all__ = ["SCHEMES", "Backend", "BackendOptions", "open_backend", "open_replica", "redact", "split_url"]

@@ -330,7 +330,9 @@ async def test_an_outage_of_the_store_is_no_death_of_those_who_beat_again_after_
     assert found == {"gone"}
 
 
-async def test_the_dead_are_found_by_whoever_beats_however_rarely_it_sweeps(backend: Backend, clock: ManualClock) -> None:
+async def test_the_dead_are_found_by_those_who_beat_however_rarely_they_sweep(
+    backend: Backend, clock: ManualClock
+) -> None:
     living = await backend.nodes.join(a_profile("living"), vitals())
     await backend.nodes.join(a_profile("silent"), vitals())
     found: set[str] = set()

@@ -13,11 +13,11 @@ from meshd.backends import Backend, BackendOptions, open_backend
 from meshd.backends.sqlite import memory_reading
 from meshd.backends.sqlite.schema import APPLICATION_ID
 from meshd.clock import ManualClock
-from meshd.errors import CorruptDataError
+from meshd.errors import CorruptDataError, FencedError
 from meshd.memory.digests import digest_of
-from meshd.memory.model import Version
+from meshd.memory.model import Refusal, Version
 from meshd.memory.store import MemoryStore
-from tests.support.memory import SEAL, Writer, all_newer, catch_up, everything, get_one
+from tests.support.memory import SEAL, Writer, all_newer, catch_up, everything, get_one, refusals
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30
@@ -104,20 +104,29 @@ async def test_a_file_of_an_older_version_gets_a_memory(tmp_path: Path, version:
     await backend.aclose()
 
 
-@pytest.mark.parametrize("missing", [3, 300, 3_000])
-async def test_what_a_clock_lacks_is_the_same_however_it_is_looked_for(
-    tmp_path: Path, missing: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("missing", [3, 600, 3_000])
+async def test_what_a_clock_lacks_is_the_same_however_it_is_looked_for(tmp_path: Path, missing: int) -> None:
+    """Small pages of much are looked for among all items, the rest among the dots."""
     backend = await open_at(tmp_path / "mesh.db")
     ann = Writer("ann", ManualClock())
     for page in range(30):
         await ann.push(backend.memory, *[ann.put(f"{number:03}/{page}") for number in range(100)])
-    found: list[list[Version]] = []
-    for cost in (0, 1_000_000):
-        monkeypatch.setattr(memory_reading, "_SCAN_COST", cost)
-        found.append(await all_newer(backend.memory, {"ann": 3_000 - missing}, limit=70))
+    known = {"ann": 3_000 - missing}
+    found = [await all_newer(backend.memory, known, limit=limit) for limit in (7, 1_000)]
     assert found[0] == found[1]
     assert len(found[0]) == missing
+    await backend.aclose()
+
+
+async def test_an_actor_whose_numbers_this_file_has_lost_is_not_lent_again(tmp_path: Path) -> None:
+    backend = await open_at(tmp_path / "mesh.db")
+    lease = await backend.memory.lease_actor(owner="c1", ttl_ms=1_000)
+    await backend.memory.absorb([], clock={lease.actor: 9})
+    with pytest.raises(FencedError):
+        await backend.memory.renew_actor(lease, ttl_ms=1_000)
+    late = Writer(lease.actor, ManualClock(), seq=9, token=lease.token)
+    assert refusals((await backend.memory.push(late.batch(late.put("k")))).replies) == [Refusal.FENCED]
+    assert (await backend.memory.lease_actor(owner="c1", ttl_ms=1_000)).actor != lease.actor
     await backend.aclose()
 
 

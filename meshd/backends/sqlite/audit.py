@@ -12,6 +12,7 @@ import msgspec
 from meshd.backends.sqlite.breaches import DERIVED, Breach, judge, read_row
 from meshd.backends.sqlite.bulk import execute_rows
 from meshd.backends.sqlite.lanes import lane_of
+from meshd.backends.sqlite.parents import deaf
 from meshd.backends.sqlite.queues import Queue, head_of
 from meshd.backends.sqlite.schema import make_index, missing_indexes
 from meshd.backends.sqlite.task_rows import COLUMNS
@@ -110,11 +111,14 @@ class _Page:
     def judge_tasks(self, at: _Cursor) -> _Cursor:
         """Judge the next tasks; return where to go on."""
         rows = self._connection.execute(_SELECT, (self._transaction.mesh, at.last_id, _PAGE)).fetchall()
+        is_last = len(rows) < _PAGE
         fence = self._transaction.token
         heads: dict[Queue, int] = {}
         states: Counter[str] = Counter()
+        tasks: list[Task] = []
         for row in rows:
             task, derived = read_row(row)
+            tasks.append(task)
             states[task.state.value] += 1
             for breach in judge(task, derived, now_ms=self._transaction.now_ms, lease_ms=self._lease_ms):
                 self._judged(row[0], task, breach)
@@ -125,10 +129,13 @@ class _Page:
                 heads[queue] = min(task.vt, heads.get(queue, task.vt))
         for queue, vt in heads.items():
             self._judge_queue(queue, vt)
+        for each in deaf(self._transaction, tasks):
+            if self._find(Invariant.HAS_A_VISITOR, each.child, each.what):
+                each.mend(self._transaction)
         self.checked += len(rows)
         last_id = rows[-1][2] if rows else at.last_id
         self._count_along(at.run, last_id, states)
-        return _Cursor(at.run, last_id, None if len(rows) == _PAGE else 0)
+        return _Cursor(at.run, last_id, 0 if is_last else None)
 
     def _judged(self, seq: int, task: Task, breach: Breach) -> None:
         if not self._find(breach.invariant, task.id, breach.what, mendable=bool(breach.column)):

@@ -8,6 +8,7 @@ from meshd.backends.port import BackendHealth, BackendOptions
 from meshd.backends.sqlite.bells import Bell, clear_away_all
 from meshd.backends.sqlite.database import Database
 from meshd.backends.sqlite.events import SqliteEventBus
+from meshd.backends.sqlite.memory import SqliteMemoryStore
 from meshd.backends.sqlite.nodes import SqliteNodeStore
 from meshd.backends.sqlite.opening import locate, raise_durability
 from meshd.backends.sqlite.records import SqliteRecordStore
@@ -25,6 +26,7 @@ class SqliteBackend:
         self._bell = Bell(database.bells)
         self.nodes = SqliteNodeStore(database, options.nodes)
         self.tasks = SqliteTaskStore(database, self._bell, options)
+        self.memory = SqliteMemoryStore(database, self._bell, options.memory)
         self.records = SqliteRecordStore(database)
         self.events = SqliteEventBus(database, self._bell)
 

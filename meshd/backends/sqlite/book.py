@@ -3,7 +3,7 @@
 Whoever changes a task does it here, so counts, events, hints and wake-ups always follow from the change itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from meshd.backends.sqlite.bulk import array, execute_rows, update_rows
@@ -43,6 +43,8 @@ class TaskBook:
         self._changed: dict[str, Task] = {}
         """The tasks to write, as they were read."""
         self._reborn: set[str] = set()
+        self._ended: list[Task] = []
+        """Tasks that have ended and for which others wait."""
 
     def open(self, task_ids: Iterable[str], *, whole: bool = False) -> None:
         """Read these tasks, as far as they are kept."""
@@ -94,10 +96,15 @@ class TaskBook:
         self._tasks[after.id] = after
         self._changed.setdefault(after.id, before)
 
-    def create(self, seq_and_new: Sequence[tuple[int, NewTask]]) -> list[Task]:
-        """Write new tasks at once and return them."""
+    def create(
+        self, seq_and_new: Sequence[tuple[int, NewTask]], *, waits: Mapping[str, tuple[str, ...]] | None = None
+    ) -> list[Task]:
+        """Write new tasks at once and return them; with `waits`, whom each waits for, they are opened as well."""
         transaction = self._transaction
-        tasks = [states.create(new, now_ms=transaction.now_ms) for _, new in seq_and_new]
+        waits_for = waits or {}
+        tasks = [
+            states.create(new, now_ms=transaction.now_ms, waits_for=waits_for.get(new.id, ())) for _, new in seq_and_new
+        ]
         rows = [
             new_row(seq, transaction.mesh, task, hold_back_ms=_hold_back_ms(new))
             for (seq, new), task in zip(seq_and_new, tasks, strict=True)
@@ -108,6 +115,9 @@ class TaskBook:
         execute_rows(transaction.connection, insert, contents)
         for task in tasks:
             self._note(None, task, "submitted")
+        if waits is not None:
+            self._tasks.update((task.id, task) for task in tasks)
+            self._seqs.update((new.id, seq) for seq, new in seq_and_new)
         return tasks
 
     def save(self) -> None:
@@ -125,8 +135,19 @@ class TaskBook:
         update_rows(connection, UPDATE, changed)
         if self._reborn:
             self._save_births()
+        if self._ended:
+            self._send_out()
         self._changed.clear()
         self._reborn.clear()
+
+    def _send_out(self) -> None:
+        """Note the ends that are to be told."""
+        mesh = self._transaction.mesh
+        rows = [(mesh, task.id, task.generation, task.state.value) for task in self._ended]
+        insert = "INSERT OR REPLACE INTO outbox (mesh, parent, generation, state) VALUES {rows}"
+        execute_rows(self._transaction.connection, insert, rows)
+        self._transaction.settles = True
+        self._ended.clear()
 
     def _save_births(self) -> None:
         """Write what is fixed from the start, but for the priority; the tasks were opened whole."""
@@ -149,6 +170,8 @@ class TaskBook:
             transaction.count(before.state.value, -1, task_id=after.id)
         transaction.count(state, 1, task_id=after.id)
         if after.state.is_terminal:
+            if after.is_awaited:
+                self._ended.append(after)
             for topic in after.watchers:
                 transaction.publish(topic, {"task": after.id, "state": state, **_told(after.result)})
 

@@ -59,6 +59,10 @@ def _judge_record(task: Task, derived: Derived) -> Iterator[Breach]:
         yield Breach(invariant=Invariant.ONE_END, what=f"{task.state}, and its end is at {task.finished_ms}")
     if task.state is TaskState.COMPLETED and task.result is None:
         yield Breach(invariant=Invariant.ONE_END, what="completed without a result")
+    if task.waits_for and not task.state.is_terminal and task.state is not TaskState.BLOCKED:
+        yield Breach(invariant=Invariant.PARENTS_FIRST, what=f"{task.state} while it waits for others")
+    if task.state is TaskState.BLOCKED and not task.waits_for:
+        yield Breach(invariant=Invariant.HAS_A_VISITOR, what="it is blocked and waits for nobody")
     policy = task.policy
     if not task.state.is_terminal and (task.crashes >= policy.max_crashes or task.failures >= policy.max_attempts):
         what = f"{task.state} after {task.crashes} crashes and {task.failures} failures"

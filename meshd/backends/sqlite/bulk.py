@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
+from typing import Any
 
 import msgspec
 
@@ -38,9 +39,30 @@ def update_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[S
         connection.execute(_for_one(statement), row)
 
 
+def select_in(connection: sqlite3.Connection, select: str, first: object, values: Iterable[object]) -> list[Any]:
+    """Return the rows of a `SELECT … {values}` whose first parameter is `first`, and `{values}` any of `values`.
+
+    For text that may hold any character: JSON, so `array`, cannot carry a zero byte. Repeats a value to fill up to a
+    power of two, so that few different statements exist.
+    """
+    wanted = list(values)
+    rows: list[Any] = []
+    for start in range(0, len(wanted), _MOST_ROWS):
+        chunk = wanted[start : start + _MOST_ROWS]
+        size = 1 << (len(chunk) - 1).bit_length()
+        chunk += [chunk[-1]] * (size - len(chunk))
+        rows += connection.execute(_spell_in(select, size), (first, *chunk)).fetchall()
+    return rows
+
+
 def array(values: Iterable[object]) -> str:
     """Return `values` as the one parameter of `IN (SELECT value FROM json_each(?))`."""
     return msgspec.json.encode(list(values)).decode()
+
+
+@lru_cache(maxsize=64)
+def _spell_in(select: str, values: int) -> str:
+    return select.replace("{values}", "= ?" if values == 1 else f"IN ({', '.join('?' * values)})")
 
 
 @lru_cache(maxsize=16)

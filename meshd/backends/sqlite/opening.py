@@ -7,10 +7,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from meshd.backends.port import BackendOptions
 from meshd.backends.sqlite.patience import patiently
-from meshd.backends.sqlite.schema import APPLICATION_ID, FILL, UPGRADE_1, VERSION, make_missing, run_script
+from meshd.backends.sqlite.schema import APPLICATION_ID, FILL, UPGRADE_1, UPGRADE_2, VERSION, make_missing, run_script
 from meshd.backends.sqlite.translate import translated
 from meshd.clock import system_clock
 from meshd.errors import ConfigurationError, CorruptDataError, StoreUnreachableError
+from meshd.ids import new_id
 from meshd.tasks.model import Durability
 
 CHECKED_BYTES = 32 * 1024 * 1024
@@ -129,8 +130,11 @@ def _make(connection: sqlite3.Connection) -> None:
         return
     if version == 1:
         run_script(connection, UPGRADE_1)
+    if version in (1, 2):
+        run_script(connection, UPGRADE_2)
     make_missing(connection)
-    run_script(connection, FILL)
+    if version < 2:
+        run_script(connection, FILL)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -141,4 +145,6 @@ def _mesh(connection: sqlite3.Connection, options: BackendOptions) -> int:
         "INSERT INTO meshes (name, now_ms, tasks_swept_ms, nodes_swept_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (options.mesh, now_ms, now_ms, now_ms),
     )
-    return int(connection.execute("SELECT id FROM meshes WHERE name = ?", (options.mesh,)).fetchone()[0])
+    mesh = int(connection.execute("SELECT id FROM meshes WHERE name = ?", (options.mesh,)).fetchone()[0])
+    connection.execute("INSERT INTO memories (mesh, generation) VALUES (?, ?) ON CONFLICT DO NOTHING", (mesh, new_id()))
+    return mesh

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from meshd.backends.sqlite.database import Database, Reader
+from meshd.backends.sqlite.keyspace import end_of
 from meshd.backends.sqlite.transaction import Transaction
 from meshd.errors import AlreadyExistsError, NotFoundError, RevisionMismatchError
 from meshd.records import Record, check_record
@@ -75,19 +76,9 @@ def _list(reader: Reader, prefix: str, limit: int, after: str) -> list[Record]:
     rows = reader.connection.execute(
         "SELECT key, value, revision FROM records WHERE mesh = ? AND key >= ? AND key > ? AND key < ?"
         " AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY key LIMIT ?",
-        (reader.mesh, prefix, after, _end_of(prefix), reader.now_ms(), limit),
+        (reader.mesh, prefix, after, end_of(prefix), reader.now_ms(), limit),
     ).fetchall()
     return [Record(key=key, value=value, revision=revision) for key, value, revision in rows]
-
-
-def _end_of(prefix: str) -> str | bytes:
-    """Return the smallest value greater than every key with this prefix; a blob sorts after all text."""
-    while prefix and prefix[-1] == "\U0010ffff":
-        prefix = prefix[:-1]
-    if not prefix:
-        return b""
-    following = ord(prefix[-1]) + 1
-    return prefix[:-1] + chr(0xE000 if 0xD800 <= following < 0xE000 else following)
 
 
 def _revision(transaction: Transaction, key: str) -> int | None:

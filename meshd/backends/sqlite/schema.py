@@ -2,8 +2,13 @@
 
 `tasks` holds one row per task and is the truth about it; what never changes and may be large (`payloads`) is written
 once. Every index on `tasks` is partial, so a task pays only for the state it is in; none names the state alone, so a
-start moves no index. The columns `lane`, `open_ms` and `forget_ms`, `task_counts` and `queues` are made from the rest.
+start moves no index. The columns `lane`, `open_ms` and `forget_ms`, and `task_counts`, `queues` and `children` are made
+from the rest; `outbox` names tasks that have ended and whose children were not told yet.
 `tasks_holder` asks for a lease in other words than `tasks_lease`, or SQLite would look for a node's tasks there.
+
+`memory_items` is the truth about the memory, with `memory_actors` for the node clock; `memory_dots` (where each actor's
+current versions are), `memory_digest` and the counts in `memories` are made from the items. `expires_ms` is when the
+next version expires that the digest counts; everything up to `memories.expired_ms` is out of it.
 """
 
 import re
@@ -12,7 +17,7 @@ import sqlite3
 APPLICATION_ID = 0x4D455348
 """`MESH`, in the file's header: tells our files from other SQLite files."""
 
-VERSION = 2
+VERSION = 3
 
 CREATE = """
 CREATE TABLE meshes (
@@ -25,7 +30,8 @@ CREATE TABLE meshes (
     nodes_swept_ms INTEGER NOT NULL,
     nodes_grace_ms INTEGER NOT NULL DEFAULT 0,
     paused TEXT NOT NULL DEFAULT '[]',
-    audit TEXT
+    audit TEXT,
+    ahead_ms INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE tasks (
@@ -89,6 +95,22 @@ CREATE TABLE queues (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX queues_order ON queues (mesh, lane, head_vt);
 
+CREATE TABLE children (
+    mesh INTEGER NOT NULL,
+    parent TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    child TEXT NOT NULL,
+    PRIMARY KEY (mesh, parent, generation, child)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outbox (
+    mesh INTEGER NOT NULL,
+    parent TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (mesh, parent, generation)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE waiting (
     seq INTEGER PRIMARY KEY,
     mesh INTEGER NOT NULL,
@@ -149,6 +171,101 @@ CREATE TABLE events (
     PRIMARY KEY (mesh, log, cursor)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE memories (
+    mesh INTEGER PRIMARY KEY,
+    generation TEXT NOT NULL,
+    revision INTEGER NOT NULL DEFAULT 0,
+    items INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0,
+    expired_ms INTEGER NOT NULL DEFAULT 0,
+    past INTEGER NOT NULL DEFAULT 0,
+    wanted INTEGER NOT NULL DEFAULT 0,
+    quarantined TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+
+CREATE TABLE memory_items (
+    id INTEGER PRIMARY KEY,
+    mesh INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    expires_ms INTEGER,
+    is_contested INTEGER NOT NULL,
+    is_spent INTEGER NOT NULL,
+    past INTEGER NOT NULL DEFAULT 0,
+    data BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX memory_items_key ON memory_items (mesh, key);
+CREATE INDEX memory_items_revision ON memory_items (mesh, revision);
+CREATE INDEX memory_items_expires ON memory_items (mesh, expires_ms) WHERE expires_ms IS NOT NULL;
+CREATE INDEX memory_items_contested ON memory_items (mesh, key) WHERE is_contested = 1;
+CREATE INDEX memory_items_spent ON memory_items (mesh, revision) WHERE is_spent = 1;
+
+CREATE TABLE memory_actors (
+    id INTEGER PRIMARY KEY,
+    mesh INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    seq INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (mesh, name)
+) STRICT;
+
+CREATE TABLE memory_dots (
+    actor INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    PRIMARY KEY (actor, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE memory_digest (
+    mesh INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (mesh, bucket)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE memory_history (
+    seq INTEGER PRIMARY KEY,
+    mesh INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    blob BLOB NOT NULL
+) STRICT;
+CREATE INDEX memory_history_key ON memory_history (mesh, key);
+
+CREATE TABLE memory_members (
+    mesh INTEGER NOT NULL,
+    node TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    PRIMARY KEY (mesh, node)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE memory_leases (
+    mesh INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    token INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    PRIMARY KEY (mesh, actor)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE memory_masters (
+    mesh INTEGER NOT NULL,
+    prefix TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    PRIMARY KEY (mesh, prefix)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE memory_facts (
+    mesh INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (mesh, name)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE hints (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     mesh INTEGER NOT NULL,
@@ -183,7 +300,12 @@ DROP INDEX tasks_lease;
 DROP INDEX tasks_holder;
 DROP TABLE task_counts
 """
-"""Turns a file of version 1 into one that only lacks tables and indexes."""
+"""Turns a file of version 1 into one that only lacks tables and indexes, as one of version 2 does from the start."""
+
+UPGRADE_2 = """
+ALTER TABLE meshes ADD COLUMN ahead_ms INTEGER NOT NULL DEFAULT 0
+"""
+"""Turns a file of version 2 into one that only lacks tables and indexes, as one of version 3 does from the start."""
 
 FILL = """
 INSERT INTO task_counts (mesh, state, tasks) SELECT mesh, state, count(*) FROM tasks GROUP BY mesh, state;

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from meshd.backends.sqlite.book import TaskBook
 from meshd.backends.sqlite.bulk import array
+from meshd.backends.sqlite.parents import Family
 from meshd.backends.sqlite.transaction import Transaction
 from meshd.errors import BackpressureError
 from meshd.tasks.model import Durability, NewTask, Receipt, TaskState
@@ -16,22 +17,30 @@ def submit(
 ) -> list[Receipt]:
     """Create the tasks that are new, unless too many would wait then, and answer for each."""
     kept = _kept(transaction, tasks)
+    family = Family(transaction, tasks) if any(new.depends_on for new in tasks) else None
     fresh: list[NewTask] = []
+    ended = 0
     receipts: list[Receipt] = []
     for new in tasks:
         known = kept.get(new.id) or (kept.get(_key(new)) if new.idempotency_key is not None else None)
+        if known is not None and family is not None:
+            family.know(new, task_id=known[0], state=known[1])
         if known is None:
-            fresh.append(new)
             state = TaskState.SCHEDULED if new.delay_ms > 0 else TaskState.READY
+            added = new
+            if family is not None:
+                added, state = family.add(new)
+                ended += state.is_terminal
+            fresh.append(added)
             kept[new.id] = (new.id, state)
             if new.idempotency_key is not None:
                 kept[_key(new)] = kept[new.id]
         task_id, state = known or kept[new.id]
         receipts.append(Receipt(task_id=task_id, created=known is None, state=state, durability=durability))
     if fresh and queue_size is not None:
-        _check_room(transaction, len(fresh), queue_size)
+        _check_room(transaction, len(fresh) - ended, queue_size)
     last = transaction.connection.execute("SELECT coalesce(max(seq), 0) FROM tasks").fetchone()[0]
-    TaskBook(transaction).create(list(enumerate(fresh, last + 1)))
+    (TaskBook(transaction) if family is None else family).create(list(enumerate(fresh, last + 1)))
     _watch_known(transaction, tasks, receipts)
     return receipts
 

@@ -48,7 +48,7 @@ UPDATE_BIRTH = "UPDATE tasks SET birth = v.column2 FROM (VALUES {rows}) AS v WHE
 Row = Sequence[Any]
 
 
-class Birth(msgspec.Struct, array_like=True, gc=False):
+class Birth(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """What a task is from the start."""
 
     type: str
@@ -60,6 +60,8 @@ class Birth(msgspec.Struct, array_like=True, gc=False):
     """`None` stands for the default policy."""
     preferences: tuple[str, ...] = ()
     pinned: bool = False
+    depends_on: tuple[str, ...] = ()
+    runs_anyway: bool = False
 
 
 class Life(msgspec.Struct, array_like=True, omit_defaults=True):
@@ -77,6 +79,8 @@ class Life(msgspec.Struct, array_like=True, omit_defaults=True):
     started_ms: int | None = None
     watchers: tuple[str, ...] = ()
     errors: tuple[TaskError, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    is_awaited: bool = False
 
 
 _DEFAULT_POLICY = TaskPolicy()
@@ -93,8 +97,7 @@ def read_task(row: Row) -> Task:
         CorruptDataError: the row was damaged.
     """
     _check(row)
-    birth = _decode_birth(row[14])
-    life = _decode_life(row[15])
+    birth, life = _decode_birth(row[14]), _decode_life(row[15])
     return task_of(
         {
             "id": row[2],
@@ -134,8 +137,18 @@ def read_task(row: Row) -> Task:
             "note": life.note,
             "started_ms": life.started_ms,
             "finished_ms": row[11],
+            **_waits(birth, life),
         }
     )
+
+
+def _waits(birth: Birth, life: Life) -> dict[str, Any]:
+    return {
+        "depends_on": birth.depends_on,
+        "waits_for": life.waits_for,
+        "runs_anyway": birth.runs_anyway,
+        "is_awaited": life.is_awaited,
+    }
 
 
 def _check(row: Row) -> None:
@@ -161,6 +174,8 @@ def birth_of(task: Task) -> bytes:
         policy=None if task.policy == _DEFAULT_POLICY else task.policy,
         preferences=task.preferences,
         pinned=task.pinned,
+        depends_on=task.depends_on,
+        runs_anyway=task.runs_anyway,
     )
     return _encode(birth)
 
@@ -236,6 +251,8 @@ def _life(task: Task) -> Life:
         task.started_ms,
         task.watchers,
         task.errors,
+        task.waits_for,
+        task.is_awaited,
     )
 
 

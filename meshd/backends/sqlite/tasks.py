@@ -1,6 +1,7 @@
 """The task port on SQLite: each call is one function on the store's thread, in one transaction."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from meshd.backends.port import BackendOptions
 from meshd.backends.sqlite import pausing, queue, steps, sweep
@@ -10,6 +11,7 @@ from meshd.backends.sqlite.book import TaskBook
 from meshd.backends.sqlite.bulk import array
 from meshd.backends.sqlite.database import Database, Reader
 from meshd.backends.sqlite.forgetting import purge
+from meshd.backends.sqlite.parents import has_outbox, settle
 from meshd.backends.sqlite.submit import submit
 from meshd.backends.sqlite.task_rows import SELECT_WHOLE, read_task
 from meshd.backends.sqlite.transaction import Transaction, read_paused
@@ -34,7 +36,7 @@ from meshd.tasks.model import (
     TaskState,
     Wake,
 )
-from meshd.tasks.store import MAX_BATCH, check_batch
+from meshd.tasks.store import FEW_STEPS, MANY_STEPS, MAX_BATCH, TOLD_AT_ONCE, check_batch, check_parents
 
 _SCANNED = 2_000
 """Most tasks one page of a listing looks at."""
@@ -55,6 +57,7 @@ class SqliteTaskStore:
 
     async def submit(self, tasks: Sequence[NewTask], *, durability: Durability | None = None) -> Sequence[Receipt]:
         check_batch(tasks)
+        check_parents(tasks)
         given = self._database.location.durability
         if durability is not None and durability > given:
             raise ConfigurationError(
@@ -91,18 +94,34 @@ class SqliteTaskStore:
 
     async def finish(self, endings: Sequence[Ending]) -> Sequence[Outcome]:
         check_batch(endings)
-        return await self._database.write(lambda transaction: steps.finish(transaction, endings))
+        outcomes, settles = await self._database.write(
+            lambda transaction: (steps.finish(transaction, endings), transaction.settles)
+        )
+        if settles:
+            await self._settle(steps=FEW_STEPS)
+        return outcomes
+
+    async def _settle(self, *, steps: int) -> tuple[int, bool]:
+        """Tell tasks of the ends they wait for; return how many were told, and whether there are more."""
+        told, more = 0, True
+        while more and steps > 0:
+            batch, more = await self._database.write(lambda transaction: settle(transaction, limit=TOLD_AT_ONCE))
+            told, steps = told + batch, steps - 1
+        return told, more
 
     async def cancel(self, task_id: str, *, reason: str) -> Task:
-        def cancel(transaction: Transaction) -> Task:
+        def cancel(transaction: Transaction) -> tuple[Task, bool]:
             book, task = _open_one(transaction, task_id)
             running = task.state is TaskState.RUNNING
             event = states.Cancel(reason=reason, now_ms=transaction.now_ms)
             after = book.apply(task, event, verb="cancel_requested" if running else "cancelled")
             book.save()
-            return after
+            return after, transaction.settles
 
-        return await self._database.write(cancel)
+        task, settles = await self._database.write(cancel)
+        if settles:
+            await self._settle(steps=FEW_STEPS)
+        return task
 
     async def redrive(self, task_id: str) -> Task:
         def redrive(transaction: Transaction) -> Task:
@@ -187,9 +206,14 @@ class SqliteTaskStore:
                 return done
 
     async def sweep(self, *, limit: int = 200) -> SweepReport:
-        return await self._database.write(
-            lambda transaction: sweep.sweep(transaction, limit=limit, timings=self._timings)
-        )
+        def step(transaction: Transaction) -> tuple[SweepReport, bool]:
+            return sweep.sweep(transaction, limit=limit, timings=self._timings), has_outbox(transaction)
+
+        report, settles = await self._database.write(step)
+        if not settles:
+            return report
+        told, more = await self._settle(steps=MANY_STEPS)
+        return replace(report, settled=told, more=report.more or more)
 
     async def audit(self, *, repair: bool, cursor: str | None = None) -> AuditPage:
         lease_ms = self._timings.lease_ms
