@@ -7,8 +7,10 @@
     │   ├── InvalidPayloadError
     │   ├── PayloadTooLargeError
     │   ├── NoCandidateError
-    │   └── MemoryRefusedError
+    │   ├── MemoryRefusedError
+    │   └── ParentsApartError
     ├── NotFoundError                 accept, or name something that exists
+    │   └── UnknownParentError
     ├── ConflictError                 re-read and decide again
     │   ├── AlreadyExistsError
     │   ├── RevisionMismatchError
@@ -124,10 +126,35 @@ class MemoryRefusedError(InvalidArgumentError):
         super().__init__(f"memory key {key!r} was refused: {why}; {fix}")
 
 
+class ParentsApartError(InvalidArgumentError):
+    """A task was to wait for one that is kept in another partition; nothing was created."""
+
+    code = "parents_apart"
+
+    def __init__(self, task_id: str, *, parent_id: str) -> None:
+        self.task_id = task_id
+        self.parent_id = parent_id
+        super().__init__(
+            f"task {task_id} cannot wait for {parent_id}, which is kept in another partition: submit tasks that meet "
+            "in one by one `submit_many`, without idempotency keys of their own"
+        )
+
+
 class NotFoundError(MeshError):
     """The thing named does not exist, or no longer does."""
 
     code = "not_found"
+
+
+class UnknownParentError(NotFoundError):
+    """A task was to wait for one that is not kept (any more); nothing was created."""
+
+    code = "unknown_parent"
+
+    def __init__(self, task_id: str, *, parent_id: str) -> None:
+        self.task_id = task_id
+        self.parent_id = parent_id
+        super().__init__(f"task {task_id} cannot wait for {parent_id}: there is no such task (any more)")
 
 
 class ConflictError(MeshError):
@@ -286,7 +313,9 @@ EXIT_CODES: dict[str, ExitCode] = {
     "payload_too_large": ExitCode.USAGE,
     "no_candidate": ExitCode.NOT_FOUND,
     "memory_refused": ExitCode.USAGE,
+    "parents_apart": ExitCode.USAGE,
     "not_found": ExitCode.NOT_FOUND,
+    "unknown_parent": ExitCode.NOT_FOUND,
     "conflict": ExitCode.CONFLICT,
     "already_exists": ExitCode.CONFLICT,
     "revision_mismatch": ExitCode.CONFLICT,

@@ -6,10 +6,18 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from meshd.backends import Backend, open_backend, redact
-from meshd.errors import MeshError
+from meshd.errors import ConfigurationError, MeshError
 from meshd.events import EventBus
 from meshd.ids import check_name, new_id
-from meshd.nodes.model import node_topic
+from meshd.memory.access import Author
+from meshd.memory.hub_access import HubAccess
+from meshd.memory.meeting import meet
+from meshd.memory.prefixes import rank_of
+from meshd.memory.requesting import Progress
+from meshd.memory.sealing import Seal
+from meshd.memory.service import Memory
+from meshd.memory.syncing import SyncReport
+from meshd.nodes.model import Verdict, node_topic
 from meshd.nodes.service import NodeService
 from meshd.records import RecordStore
 from meshd.settings import Settings
@@ -42,6 +50,8 @@ class Mesh:
         self._watcher: EndWatcher | None = None
         self._tasks: TaskService | None = None
         self._nodes: NodeService | None = None
+        self._access: HubAccess | None = None
+        self._memory: Memory | None = None
 
     @property
     def url(self) -> str:
@@ -68,6 +78,10 @@ class Mesh:
     @property
     def nodes(self) -> NodeService:
         return _opened(self._nodes)
+
+    @property
+    def memory(self) -> Memory:
+        return _opened(self._memory)
 
     @property
     def records(self) -> RecordStore:
@@ -100,15 +114,22 @@ class Mesh:
                 call_node=self._call_node,
                 placement=self._settings.placement(),
             )
+            try:
+                self._access, self._memory = self._open_memory(backend, client)
+            except ConfigurationError:
+                await self.aclose()
+                raise
         return self
 
     async def aclose(self) -> None:
         """Close the connection; waits in progress are cancelled. Idempotent."""
         if self._watcher is not None:
             await self._watcher.aclose()
+        if self._access is not None:
+            await self._access.aclose()
         if self._backend is not None:
             await self._backend.aclose()
-        self._backend = self._watcher = self._tasks = self._nodes = None
+        self._backend = self._watcher = self._tasks = self._nodes = self._access = self._memory = None
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -122,9 +143,25 @@ class Mesh:
         """Run one round of upkeep now; nodes do it all the time."""
         return await keep_up(self.backend)
 
+    async def sync(self, *, timeout: timedelta = timedelta(seconds=30), progress: Progress | None = None) -> SyncReport:
+        """Have every live replica exchange with the store what either lacks, until each has what any of them had."""
+        nodes = await self.nodes.list(include_dead=True)
+        live = {node.id for node in nodes if node.verdict is not Verdict.DEAD}
+        replicas = [member.node for member in await self.memory.members() if member.node in live]
+        return await meet(self.backend.memory, self.events, nodes=replicas, timeout=timeout, progress=progress)
+
     async def completion_rate(self, window: timedelta = timedelta(hours=1)) -> CompletionRate:
         """Return how tasks ended in the last `window`, exact as far back as the event log reaches."""
         return await completion_rate(self.events, window=window)
+
+    def _open_memory(self, backend: Backend, client: str) -> tuple[HubAccess, Memory]:
+        own = self._settings.memory_sync
+        seal = Seal(own.secret.get_secret_value())
+        access = HubAccess(backend.memory, seal, options=own.sync_options(), holder=client)
+        rank = rank_of(self._settings.node_type, own.source_priority)
+        author = Author(node=self._settings.node_name, rank=rank)
+        memory = Memory.over(access, rules=own.rules(), author=author, is_compressing=own.compression_enabled)
+        return access, memory
 
     async def _call_node(self, node_id: str) -> None:
         await self.events.publish(node_topic(node_id), {})

@@ -28,6 +28,8 @@ FILE_ALIASES: Mapping[str, str] = MappingProxyType(
         "resilience.retry_backoff": "task_distribution.retry_backoff_factor",
         "resilience.node_timeout": "node_timeout_seconds",
         "resilience.health_check_interval": "tasks.sweep_seconds",
+        "sync_interval_seconds": "memory_sync.sync_interval_seconds",
+        "memory_sync.conflict_resolution_strategy": "memory_sync.conflict_resolution",
     }
 )
 """Older key in a settings file → the setting it is now."""
@@ -47,9 +49,7 @@ ENVIRONMENT_ALIASES: Mapping[str, str] = MappingProxyType(
 
 LATER_KEYS = frozenset(
     {
-        "sync_interval_seconds",
         "grpc",
-        "memory_sync",
         "monitoring",
         "security",
         "node_configs",
@@ -85,7 +85,6 @@ LATER_ENVIRONMENT = frozenset(
 
 IN_EFFECT: Mapping[str, Any] = MappingProxyType(
     {
-        "memory_sync.enabled": False,
         "monitoring.enabled": False,
         "security.encryption_enabled": False,
         "security.node_authentication": False,

@@ -11,8 +11,11 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
+from meshd.memory.requesting import Progress
+from meshd.memory.syncing import SyncReport
 from meshd.mesh import Mesh
 from meshd.settings import Settings
+from meshd.sync_memory import SyncMemory
 from meshd.tasks.dead import DeadLetters
 from meshd.tasks.model import Durability, Receipt, Task
 from meshd.tasks.rates import CompletionRate
@@ -28,15 +31,15 @@ class _Portal:
     """One event loop on a thread of its own."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="meshd-sync", daemon=True)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="meshd-sync", daemon=True)
         self._thread.start()
 
     def call(self, awaitable: Awaitable[R]) -> R:
         async def run() -> R:
             return await awaitable
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result()
 
     def wrap(self, method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -46,9 +49,9 @@ class _Portal:
         return call
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
-        self._loop.close()
+        self.loop.close()
 
 
 class SyncTaskHandle:
@@ -82,6 +85,7 @@ class SyncTasks:
         self.cancel = portal.wrap(tasks.cancel)
         self.redrive = portal.wrap(tasks.redrive)
         self.explain = portal.wrap(tasks.explain)
+        self.parents = portal.wrap(tasks.parents)
         self.why_not = portal.wrap(tasks.why_not)
         self.counts = portal.wrap(tasks.counts)
         self.sweep = portal.wrap(tasks.sweep)
@@ -153,6 +157,7 @@ class SyncMesh:
 
     tasks: SyncTasks
     nodes: SyncNodes
+    memory: SyncMemory
 
     def __init__(self, url: str | None = None, *, mesh: str | None = None, settings: Settings | None = None) -> None:
         self._mesh = Mesh(url, mesh=mesh, settings=settings)
@@ -184,9 +189,17 @@ class SyncMesh:
         """Run one round of upkeep now; see `Mesh.sweep`."""
         return self._open_portal().call(self._mesh.sweep())
 
+    def sync(self, *, timeout: timedelta = timedelta(seconds=30), progress: Progress | None = None) -> SyncReport:
+        """Have every live replica compare itself with the store; see `Mesh.sync`."""
+        return self._open_portal().call(self._mesh.sync(timeout=timeout, progress=progress))
+
     def completion_rate(self, window: timedelta = timedelta(hours=1)) -> CompletionRate:
         """Return how tasks ended in the last `window`; see `Mesh.completion_rate`."""
         return self._open_portal().call(self._mesh.completion_rate(window))
+
+    def inner(self) -> tuple[Mesh, asyncio.AbstractEventLoop]:
+        """Return the mesh this is a facade of, and the loop it lives on."""
+        return self._mesh, self._open_portal().loop
 
     def __enter__(self) -> Self:
         return self.open()
@@ -207,4 +220,5 @@ class SyncMesh:
             self._portal = portal
             self.tasks = SyncTasks(portal, self._mesh.tasks)
             self.nodes = SyncNodes(portal, self._mesh)
+            self.memory = SyncMemory(portal, self._mesh.memory)
         return self._portal

@@ -18,6 +18,7 @@ from meshd.mesh import Mesh
 from meshd.nodes.model import Node, Verdict
 from meshd.tasks.model import Durability, TaskState
 from meshd.tasks.routing import claimer_of, serves
+from meshd_cli.memory_check import memory_troubles
 from meshd_cli.render import Document
 from meshd_cli.session import Session
 
@@ -81,6 +82,7 @@ async def _examine_store(mesh: Mesh, *, repair: bool) -> list[Check]:
         "heartbeats": _heartbeats,
         "waiting tasks": _waiting_tasks,
         "task audit": partial(_audit, repair=repair),
+        "memory": _memory,
     }
     for name, check in checks.items():
         try:
@@ -88,6 +90,15 @@ async def _examine_store(mesh: Mesh, *, repair: bool) -> list[Check]:
         except MeshError as exc:
             found.append(Check(name=name, state="fail", detail=str(exc), fix=_store_fix(exc)))
     return found
+
+
+async def _memory(mesh: Mesh) -> Check:
+    detail, troubles = await memory_troubles(mesh)
+    if not troubles:
+        return Check(name="memory", state="ok", detail=detail)
+    return Check(
+        name="memory", state="warn", detail="; ".join(troubles), fix="; ".join(dict.fromkeys(troubles.values()))
+    )
 
 
 def _package() -> Check:

@@ -27,6 +27,15 @@ def task_ids(incomplete: str) -> list[str]:
     return _ask(ids, incomplete)
 
 
+def memory_keys(incomplete: str) -> list[str]:
+    """Return keys that start so."""
+
+    async def keys(mesh: "Mesh") -> list[str]:
+        return [entry.key for entry in await mesh.memory.list(incomplete, limit=30)]
+
+    return _ask(keys, incomplete)
+
+
 def task_types(incomplete: str) -> list[str]:
     """Return the types some live node has a handler for."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from meshd import codec
 from meshd.nodes.model import Agent, Node, NodeStatus, Verdict
+from meshd.tasks.explain import ParentView
 from meshd.tasks.model import Task, TaskError, TaskState
 from meshd.tasks.routing import requirements_of
 
@@ -122,11 +123,24 @@ def task_document(task: Task) -> dict[str, Any]:
         "cancel_requested": task.cancel_requested,
         "note": task.note,
         "created_by": task.created_by,
+        "depends_on": list(task.depends_on),
+        "waits_for": list(task.waits_for),
+        "on_parent_failure": "run_anyway" if task.runs_anyway else "cancel",
         "idempotency_key": task.idempotency_key,
         "payload": codec.decode(task.payload),
         "context": None if task.context is None else codec.decode(task.context),
         "result": None if task.result is None else codec.decode(task.result),
         "errors": [_error_document(error) for error in task.errors],
+    }
+
+
+def parent_document(parent: ParentView) -> dict[str, Any]:
+    """Return what is known of a task that another depends on."""
+    return {
+        "id": parent.task_id,
+        "type": None if parent.task is None else parent.task.type,
+        "state": None if parent.task is None else parent.task.state.value,
+        "waited_for": parent.is_waited_for,
     }
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from meshd.tasks.decision import Decision
 from meshd.tasks.explain import Explanation, NodeView, WhyNot
-from meshd_cli.documents import task_summary
+from meshd_cli.documents import parent_document, task_summary
 
 
 def explanation_document(explanation: Explanation) -> dict[str, Any]:
@@ -20,6 +20,7 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
         "decision": None if explanation.decision is None else _decision(explanation.decision),
         "nodes": [_view(view) for view in explanation.nodes],
         "unblock": list(explanation.unblock),
+        "parents": [parent_document(parent) for parent in explanation.parents],
     }
 
 

@@ -38,11 +38,19 @@ def arguments(payload: str | None, pairs: Sequence[str]) -> dict[str, Any]:
             raise InvalidArgumentError(f"argument {pair!r} is not key=value")
         if key in values:
             raise InvalidArgumentError(f"argument {key!r} is given twice")
-        values[key] = _value(value)
+        values[key] = value_of(value, is_read=False)
     return values
 
 
-def _value(text: str) -> Any:
+def value_of(text: str, *, is_read: bool = True) -> Any:
+    """Return one value: what is JSON is taken as such, anything else as text; `@path` and `-` are read as JSON.
+
+    Raises:
+        InvalidPayloadError: the file has no JSON.
+        InvalidArgumentError: the file cannot be read.
+    """
+    if is_read and (text == "-" or text.startswith("@")):
+        return read_json(text, what="value")
     try:
         return codec.parse_json(text)
     except InvalidPayloadError:

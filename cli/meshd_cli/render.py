@@ -4,7 +4,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -83,6 +84,19 @@ def error(exc: "MeshError | BaseException", *, debug: bool = False) -> None:
     advice = hint_for(getattr(exc, "code", ""))
     if advice:
         hint(advice)
+
+
+@contextmanager
+def progress(session: Session, what: str) -> "Generator[Callable[[int, int], None]]":
+    """Draw a bar on stderr while the block runs, if a person looks; yield what moves it: done, of how many."""
+    if session.json or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console(session, sys.stderr), transient=True) as bars:
+        bar = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
 def console(session: Session, file: TextIO | None = None) -> "Console":

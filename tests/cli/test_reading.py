@@ -114,7 +114,9 @@ def test_sync_waits_for_a_fresh_heartbeat_of_every_node(served: Cli) -> None:
     said = served.run("sync", "--json")
     assert said.code == 0
     assert (said.json["confirmed"], [row["id"] for row in said.json["nodes"]]) == (True, ["reader-1"])
-    assert "not available yet" in served.run("sync").out
+    said = served.run("sync")
+    assert "1 of 1 nodes confirmed, completed" in said.out
+    assert "1 replicas in step" in said.out
 
 
 def test_doctor_finds_a_sound_mesh_healthy(served: Cli) -> None:
@@ -123,7 +125,7 @@ def test_doctor_finds_a_sound_mesh_healthy(served: Cli) -> None:
     names = {check["name"] for check in said.json["checks"]}
     assert names == {
         "package", "settings", "state folder", "connectivity", "store", "performance", "clock", "ports", "heartbeats",
-        "waiting tasks", "task audit", "registration",
+        "waiting tasks", "task audit", "memory", "registration",
     }  # fmt: skip
     assert {check["state"] for check in said.json["checks"]} == {"ok"}
 

@@ -7,12 +7,16 @@ from typing import cast
 
 import redis
 
-from meshd.backends import open_backend
+from meshd.backends import Backend, open_backend
 from meshd.backends.port import BackendOptions
 from meshd.backends.redis.keys import KINDS, PERMANENT
 from meshd.backends.sqlite.schema import CREATE
 from meshd.clock import ManualClock
+from meshd.memory.model import Flag, Header, Member, Policy, Strategy
+from meshd.memory.names import POLICY_ALIASES, STRATEGY_ALIASES
+from meshd.memory.sealing import Seal
 from meshd.settings_aliases import ENVIRONMENT_ALIASES, FILE_ALIASES
+from meshd.settings_memory import MemorySyncSettings
 from meshd.tasks.model import TaskState
 from meshd.tasks.routing import OFFSETS_MS
 from tests.support.builders import a_profile, a_task, claim_one, failed, start_one, submit_one, vitals
@@ -48,6 +52,22 @@ def test_a_key_is_called_permanent_exactly_if_it_may_stand_without_a_ttl() -> No
         assert may_stand is not life.startswith("TTL"), kind
 
 
+async def remember(backend: Backend, clock: ManualClock) -> None:
+    """Have the memory use every kind of key it has."""
+    memory, seal = backend.memory, Seal()
+    facts: list[tuple[str, str, int, int]] = [
+        ("n1~a", "k", 0, 0), ("n1~a", "k", 0, 0), ("n2~b", "k", 0, 0), ("n2~b", "j", Flag.TOMBSTONE, 0),
+        ("n3~c", "i", 0, clock() + 3_600_000),
+    ]  # fmt: skip
+    for number, (actor, key, flags, ends) in enumerate(facts, start=1):
+        header = Header(actor=actor, seq=number, observed={}, ms=clock(), flags=flags, expires_ms=ends, key=key)
+        await memory.absorb([seal.make(header, b"")], clock={actor: number})
+    await memory.report(Member(node="n1", actor="n1~a", revision=0, seen_ms=0))
+    await memory.lease_actor(owner="me", ttl_ms=60_000)
+    await memory.take_mastery("p/", holder="n1", ttl_ms=60_000)
+    await memory.quarantine("n4", reason="test")
+
+
 async def test_the_keys_of_a_mesh_at_work_are_as_described(redis_server: RedisServer, mesh_name: str) -> None:
     clock = ManualClock()
     backend = await open_backend(redis_server.url, BackendOptions(mesh=mesh_name, clock=clock))
@@ -60,6 +80,7 @@ async def test_the_keys_of_a_mesh_at_work_are_as_described(redis_server: RedisSe
     await backend.tasks.finish([failed(await start_one(backend))])
     await backend.tasks.finish([failed(await start_one(backend), retry_in_ms=None)])
     await claim_one(backend)
+    await remember(backend, clock)
     for _ in range(5):
         clock.advance(seconds=2)
         await backend.nodes.sweep()
@@ -75,6 +96,7 @@ async def test_the_keys_of_a_mesh_at_work_are_as_described(redis_server: RedisSe
     assert {"clock", "t", "q", "ids", "lease", "held", "sched", "dl", "counts", "ended", "idem", "node", "rec"} <= set(
         seen
     )
+    assert {kind for kind in STORED if kind.startswith("m")} <= set(seen)
 
 
 def test_every_table_of_the_file_is_described() -> None:
@@ -95,7 +117,7 @@ def test_the_diagram_knows_every_state() -> None:
     text = (DOCS / "tasks.md").read_text()
     diagram = text.split("```mermaid")[1].split("```")[0]
     drawn = set(re.findall(r"\b(\w+)\b(?= -->|$|:)", diagram, re.MULTILINE)) & set(TaskState)
-    assert drawn == set(TaskState) - {TaskState.BLOCKED}
+    assert drawn == set(TaskState)
 
 
 def test_every_older_name_is_listed() -> None:
@@ -103,9 +125,30 @@ def test_every_older_name_is_listed() -> None:
     assert listed == {**FILE_ALIASES, **ENVIRONMENT_ALIASES}
 
 
+def test_every_name_of_a_strategy_and_a_policy_is_listed() -> None:
+    listed = {
+        older: cells[1].strip("`")
+        for cells in rows("names.md", "Memory")
+        for older in re.findall(r"`(\w+)`", cells[0])
+        if not cells[0].startswith("S")
+    }
+    assert listed == {name: str(meant) for name, meant in {**STRATEGY_ALIASES, **POLICY_ALIASES}.items()}
+
+
+def test_every_setting_of_the_memory_is_described() -> None:
+    described = {name for cells in rows("memory.md", "Settings") for name in re.findall(r"`(\w+)`", cells[0])}
+    assert described == set(MemorySyncSettings.model_fields)
+
+
+def test_every_strategy_and_policy_is_described() -> None:
+    strategies = [cells[0].strip("`") for cells in rows("memory.md", "How writes become known")]
+    policies = [cells[0].strip("`").partition(":")[0] for cells in rows("memory.md", "What a conflict means")]
+    assert (strategies, policies) == (list(Strategy), list(Policy))
+
+
 def test_every_type_named_exists() -> None:
     named = [name for cells in rows("names.md", "Types") for name in re.findall(r"`(meshd\.[\w.]+)`", cells[2])]
-    assert len(named) == 7
+    assert len(named) == 8
     for name in named:
         module, _, attribute = name.rpartition(".")
         assert isinstance(getattr(import_module(module), attribute), type)

@@ -23,6 +23,7 @@ BREACHES = [
     ("ports", "meshd/backends/port.py", "import meshd.backends.sqlite"),
     ("nodes-room", "meshd/nodes/service.py", "from meshd.tasks.states import apply"),
     ("tasks-room", "meshd/tasks/service.py", "from meshd.nodes.store import NodeStore"),
+    ("memory-room", "meshd/memory/service.py", "from meshd.tasks.service import TaskService"),
     ("backends", "meshd/backends/sqlite/__init__.py", "import meshd.mesh"),
     ("backends", "meshd/backends/redis/__init__.py", "from meshd.tasks.service import TaskService"),
     ("backend-door", "meshd/mesh.py", "import meshd.backends.redis"),
@@ -37,13 +38,29 @@ BREACHES = [
 ]
 """Contract id, file, and a line that the contract must not let pass there."""
 
-CONCEPT_ROOMS = ("nodes", "tasks")
+CONCEPT_ROOMS = ("memory", "nodes", "tasks")
+SERVICE, REPLICA = "a part of the memory service", "a part of a replica, which waits for its hub"
 NOT_RULES = {
+    "access": "what the memory service stands on: a port",
+    "local": "what a replica stands on: a port",
+    "hub_access": "does I/O through the port",
+    "leased_writer": "does I/O through the port",
+    "masteries": "does I/O through the port",
+    "confirming": "waits for replicas",
+    "meeting": "waits for replicas",
+    "requesting": "waits for replicas",
+    "customs": "imports functions of the user's",
+    "stamping": "keeps a clock",
+    "sessions": "keeps what was seen",
+    **dict.fromkeys(("conflicts", "core", "counting", "history", "leases", "sets", "undo", "watching"), SERVICE),
+    **dict.fromkeys(("cache", "commits", "counters", "following", "intake", "outbox"), REPLICA),
+    **dict.fromkeys(("reconciling", "repairing", "replica", "syncer", "watchers"), REPLICA),
     "admission": "waits for room",
     "dead": "does I/O through the port",
     "service": "does I/O through the port",
     "steering": "does I/O through the port",
     "store": "the port",
+    "parents": "divides calls by the limits of the port",
     "placement": "looks at the nodes, once a second at most",
     "rates": "reads the event log",
     "request": "makes ids, so it reads the clock",

@@ -53,7 +53,7 @@ def test_one_line_tells_that_meshd_is_there() -> None:
     assert done.stdout == "meshd is available\n"
 
 
-async def test_what_the_store_says_of_nodes_and_tasks_is_the_same_after_json(mesh: Mesh, start: Start) -> None:
+async def test_what_the_store_says_is_the_same_after_json(mesh: Mesh, start: Start) -> None:
     await start("worker", Options(agents=(("ada", "reasoner", ("proof",)),), capabilities=("x",)))
     handle = await mesh.tasks.submit("fail", times=1, context={"a": 1}, requires=["x"])
     await handle.result(timeout=SOON)
@@ -65,6 +65,8 @@ async def test_what_the_store_says_of_nodes_and_tasks_is_the_same_after_json(mes
     assert round_trip(handle.receipt) == handle.receipt
     assert isinstance(handle.receipt, Receipt)
     assert isinstance(task.errors[0], TaskError)
+    saved = await mesh.memory.put("k", {"a": [1, None]}, note="why")
+    assert round_trip(saved.winner) == saved.winner
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,6 @@ async def test_a_node_process_holds_no_graph_and_no_votes(mesh: Mesh, start: Sta
     held = await (await mesh.tasks.submit("inventory")).result(timeout=SOON)
     assert "meshd.runtime.worker.Worker" in held["types"]
     rooms = {module.split(".")[1] for module in held["modules"] if "." in module}
-    assert not rooms & {"topology", "votes", "groups", "atoms", "memory"}
+    assert not rooms & {"topology", "votes", "groups", "atoms"}
     words = ("graph", "edge", "topology", "proposal", "vote", "quorum", "consensus", "electorate")
     assert [kind for kind in held["types"] if any(word in kind.lower() for word in words)] == []

@@ -3,7 +3,7 @@
 import typer
 
 from meshd_cli import demo, processes
-from meshd_cli.commands import config, dead, doctor, explain, nodes, pausing, shell, status, submit, sync, tasks
+from meshd_cli.commands import config, dead, doctor, explain, memory, nodes, pausing, shell, status, submit, sync, tasks
 
 
 def register(app: typer.Typer) -> None:
@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     dead.register(tasks.register(app))
     explain.register(app)
     nodes.register(app)
+    memory.register(app)
     pausing.register(app)
     sync.register(app)
     doctor.register(app)

@@ -98,12 +98,15 @@ def _reader(session: Session) -> Callable[["Mesh"], Any]:
         from meshd.nodes.model import Verdict
         from meshd.tasks.model import TaskState
         from meshd_cli.documents import is_active, node_summary, task_summary, task_totals
+        from meshd_cli.memory_documents import memory_document
 
-        nodes, counts, recent, health = await asyncio.gather(
+        nodes, counts, recent, health, known, members = await asyncio.gather(
             mesh.nodes.list(include_dead=True),
             mesh.tasks.counts(),
             mesh.tasks.list(limit=RECENT),
             mesh.backend.health(),
+            mesh.backend.memory.clock(),
+            mesh.memory.members(),
         )
         own = next((node_summary(node) for node in nodes if node.id == local), None)
         return {
@@ -117,10 +120,11 @@ def _reader(session: Session) -> Callable[["Mesh"], Any]:
                 **task_totals(counts),
                 "capacity": sum(node.profile.capacity for node in nodes if node.verdict is Verdict.ALIVE),
                 "lost_capacity": sum(node.profile.capacity for node in nodes if node.verdict is Verdict.DEAD),
-                "memory_sync_items": None,
+                "memory_sync_items": known.items,
             },
             "tasks": {state.value: counts.get(state, 0) for state in TaskState},
             "nodes": [node_summary(node) for node in nodes],
+            "memory": memory_document(known, members),
             "backends": [_backend(health)],
             "recent_tasks": [task_summary(task) for task in recent.tasks],
             "hint": _next_step(session, is_here=own is not None, is_new=not any(counts.values())),
@@ -160,6 +164,7 @@ def _disabled(session: Session) -> dict[str, Any]:
         "totals": None,
         "tasks": None,
         "nodes": [],
+        "memory": None,
         "backends": [],
         "recent_tasks": [],
         "hint": f"enabled is false ({session.settings.sources()['enabled']}); `mesh enable` starts this machine's node",

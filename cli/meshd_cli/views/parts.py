@@ -27,6 +27,14 @@ STYLES = {
     "disabled": "red",
     "cancelled": "magenta",
     "expired": "magenta",
+    "conflict": "red",
+    "equal": "green",
+    "differs": "red",
+    "no answer": "red",
+    "failed": "red",
+    "partial success": "yellow",
+    "shown": "green",
+    "beside": "yellow",
 }
 
 

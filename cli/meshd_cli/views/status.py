@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from meshd_cli.views.parts import heading, item, load, plain, quiet, word
+from meshd_cli.views.parts import age, heading, item, load, plain, quiet, word
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,6 +19,7 @@ def status(document: Mapping[str, Any]) -> "Iterator[RenderableType]":
     if document["totals"] is not None:
         yield from _totals(document)
         yield from _nodes(document["nodes"])
+        yield from _memory(document["memory"]["replicas"])
         yield from _backends(document["backends"])
         yield from _recent(document["recent_tasks"])
     yield plain("")
@@ -55,7 +56,7 @@ def _totals(document: Mapping[str, Any]) -> "Iterator[RenderableType]":
     for state in ("dead", "cancelled", "expired"):
         if document["tasks"][state]:
             yield item(f"{state.capitalize()} Tasks", document["tasks"][state])
-    yield item("Memory Sync Items", "not available yet")
+    yield item("Memory Sync Items", totals["memory_sync_items"])
 
 
 def _nodes(nodes: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":
@@ -66,6 +67,18 @@ def _nodes(nodes: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":
     for node in nodes:
         line = plain("  ").append_text(word(node["status"])).append(f" {node['id']} ({node['type']})")
         yield line.append(f" - Load: {load(node)}")
+
+
+def _memory(replicas: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":
+    if not replicas:
+        return
+    yield plain("")
+    yield heading(f"Memory Replicas ({len(replicas)}):")
+    for replica in replicas:
+        behind = replica["behind"]
+        line = item(replica["node"], word("ok") if not behind else plain(f"{behind} changes behind"))
+        counts = ", ".join(f"{replica[what]} {what}" for what in ("pending", "applied", "conflicts", "rejected"))
+        yield line.append(f" · {counts} · reported {age(replica['reported_age_seconds'])} ago")
 
 
 def _backends(backends: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":
