@@ -8,9 +8,15 @@ from collections.abc import Callable, Mapping
 
 from benchmarks.lab.report import Section, goals, markdown
 from benchmarks.lab.rounds import say
-from benchmarks.memories import hub
+from benchmarks.memories import finding, healing, hub, reads, spread
 
-MEASURES: Mapping[str, Callable[[int, float], Section]] = {"hub": hub.measure}
+MEASURES: Mapping[str, Callable[[int, float], Section]] = {
+    "hub": hub.measure,
+    "reads": reads.measure,
+    "spread": spread.measure,
+    "finding": finding.measure,
+    "healing": healing.measure,
+}
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """What every test may ask for: real stores, a clock that tests move, and a second process's view of the same store."""
 
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -60,9 +61,15 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClu
 
 
 @pytest.fixture
-def mesh_name() -> str:
-    """A mesh of this test's own."""
-    return f"t{uuid4().hex[:12]}"
+def mesh_name() -> Iterator[str]:
+    """A mesh of this test's own; the replicas that its nodes left in the default state folder go with it."""
+    name = f"t{uuid4().hex[:12]}"
+    yield name
+    for left in Path(".meshd/memory").glob(f"{name}.*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 @pytest.fixture

@@ -15,14 +15,16 @@ from typing import Any, ParamSpec, TypeVar
 
 from meshd.backends import open_backend, split_url
 from meshd.backends.port import Backend, BackendOptions
-from meshd.errors import UnavailableError
+from meshd.errors import MeshError, UnavailableError
 from meshd.ids import check_name, new_id
+from meshd.memory.service import Memory
 from meshd.nodes.model import Agent, Level, Membership, NodeProfile, NodeStatus, NodeType, Vitals
 from meshd.runtime.arrival import once_reachable
 from meshd.runtime.execution import StopCause
 from meshd.runtime.handlers import HandlerTable
 from meshd.runtime.here import call_here
 from meshd.runtime.holds import Holds
+from meshd.runtime.memory import memory_of
 from meshd.runtime.outage import Outage
 from meshd.runtime.pulse import Pulse, PulseSettings
 from meshd.runtime.vitals import Limits, Tally, VitalSigns
@@ -37,12 +39,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PROTOCOLS = {
-    "sqlite": "sqlite_local",
-    "redis": "redis_distributed",
-    "rediss": "redis_distributed",
-    "unix": "redis_distributed",
-}
+PROTOCOLS = {"sqlite": "sqlite_local", **dict.fromkeys(("redis", "rediss", "unix"), "redis_distributed")}
 
 
 class Node:
@@ -93,6 +90,7 @@ class Node:
         self._membership = Membership(node_id=self.name, incarnation=0)
         self._claims_as: Claimer | None = None
         self._worker: Worker | None = None
+        self._memory: Memory | None = None
         self._pulse: Pulse | None = None
         self._initializing = True
         self._is_strained = False
@@ -166,6 +164,13 @@ class Node:
     def task_types(self) -> frozenset[str]:
         """Task types this node has handlers for."""
         return self._handlers.task_types
+
+    @property
+    def memory(self) -> Memory:
+        """What the mesh knows, in this node's own replica; only while it runs."""
+        if self._memory is None:
+            raise MeshError(f"node {self.name} does not run: its memory is there while it does")
+        return self._memory
 
     @property
     def profile(self) -> NodeProfile:
@@ -257,7 +262,10 @@ class Node:
             rng=Random(),
         )
         try:
-            async with self._working(backend, url=url, options=options, settings=settings):
+            async with (
+                memory_of(backend, self.profile, options=options, settings=settings) as self._memory,
+                self._working(backend, url=url, options=options, settings=settings),
+            ):
                 yield self
             if self._failure is not None:
                 raise self._failure

@@ -52,6 +52,10 @@ class StateDir:
         """Mesh and store that this machine's node joined, for people: one line, without a password."""
         return self.root / "node.home"
 
+    def memory_file(self, mesh: str, node: str, *, number: int = 1) -> Path:
+        """Replica of the shared memory that a node keeps here."""
+        return self.root / "memory" / f"{mesh}.{node}{'' if number == 1 else f'.{number}'}.db"
+
     def pid_file(self, name: str) -> Path:
         return self.run / f"{name}.pid"
 

@@ -1,0 +1,95 @@
+"""A node's share of the memory: its replica, and the service its handlers use."""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import time_ns
+
+from meshd.backends import open_replica
+from meshd.backends.port import Backend, BackendOptions
+from meshd.errors import ConfigurationError, CorruptDataError, StoreReadOnlyError, StoreUnreachableError
+from meshd.memory.access import Access, Author
+from meshd.memory.core import Shared
+from meshd.memory.customs import customs_of
+from meshd.memory.hub_access import HubAccess
+from meshd.memory.local import ReplicaFile
+from meshd.memory.prefixes import rank_of
+from meshd.memory.replica import Replica
+from meshd.memory.sealing import Seal
+from meshd.memory.service import Memory
+from meshd.memory.stamping import Stamper
+from meshd.nodes.model import NodeProfile
+from meshd.runtime.state_dir import StateDir
+from meshd.settings import Settings
+from meshd.settings_memory import MemorySyncSettings
+
+logger = logging.getLogger(__name__)
+
+_FILES = 8
+"""Processes of one name on one machine, the last of which is about to take the name over."""
+
+
+@asynccontextmanager
+async def memory_of(
+    backend: Backend, profile: NodeProfile, *, options: BackendOptions, settings: Settings
+) -> AsyncGenerator[Memory]:
+    """The memory as this node reads and writes it, for the length of the block."""
+    own = settings.memory_sync
+    rules = own.rules()
+    async with _access(backend, profile, options=options, settings=settings) as access:
+        shared = Shared(access=access, rules=rules, customs=customs_of(rules), is_compressing=own.compression_enabled)
+        rank = rank_of(profile.type, own.source_priority)
+        yield Memory(shared, author=Author(node=profile.id, rank=rank))
+
+
+@asynccontextmanager
+async def _access(
+    backend: Backend, profile: NodeProfile, *, options: BackendOptions, settings: Settings
+) -> AsyncGenerator[Access]:
+    own = settings.memory_sync
+    seal = Seal(own.secret.get_secret_value())
+    if not own.enabled:
+        client = HubAccess(backend.memory, seal, options=own.sync_options(), holder=profile.id)
+        yield client
+        await client.aclose()
+        return
+    stamper = Stamper(seal)
+    file = await _open(StateDir(Path(settings.state_dir)), profile.id, options=_file_options(options, own, stamper))
+    replica = Replica(backend.memory, file, stamper, node=profile.id, events=backend.events, options=own.sync_options())
+    try:
+        await replica.start()
+        yield replica
+    finally:
+        await replica.aclose()
+
+
+def _file_options(options: BackendOptions, own: MemorySyncSettings, stamper: Stamper) -> BackendOptions:
+    """Return how the file is opened: what the hub took is taken here, and judged by the hub's time."""
+    limits = replace(own.limits(), max_items=2**53, max_bytes=2**53, max_drift_ms=2**52)
+    return BackendOptions(mesh=options.mesh, memory=limits, timeout_ms=options.timeout_ms, clock=stamper.now_ms)
+
+
+async def _open(state: StateDir, node: str, *, options: BackendOptions) -> ReplicaFile:
+    """Return the node's file; the next one if a process that had the name before still has it open.
+
+    A damaged file is put aside: what the hub has of it comes back.
+    """
+    for number in range(1, _FILES):
+        path = state.memory_file(options.mesh, node, number=number)
+        try:
+            return await open_replica(path, options)
+        except ConfigurationError:
+            continue
+        except (StoreReadOnlyError, StoreUnreachableError) as exc:
+            raise ConfigurationError(
+                f"node {node} cannot keep its replica of the shared memory: {exc}; give this user write access, set "
+                "state_dir to another folder, or memory_sync.enabled to false"
+            ) from exc
+        except CorruptDataError as exc:
+            aside = path.with_name(f"{path.name}.damaged-{time_ns()}")
+            logger.error("%s; it is kept as %s", exc, aside)  # noqa: TRY400 -- a damaged file is no program error
+            path.rename(aside)
+            return await open_replica(path, options)
+    return await open_replica(state.memory_file(options.mesh, node, number=_FILES), options)

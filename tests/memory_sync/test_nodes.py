@@ -1,0 +1,84 @@
+"""A node has its replica of the memory while it runs, and the whole mesh can be asked to sync."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from meshd import Mesh, Node, Settings
+from meshd.errors import MeshError
+from meshd.memory.requesting import request_sync
+from meshd.memory.syncing import SyncReport
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def settings(mesh_name: str, tmp_path: Path) -> Settings:
+    return Settings.load(mesh=mesh_name, state_dir=str(tmp_path / "state"), memory_sync={"sync_interval_seconds": 0.3})
+
+
+async def test_a_handler_writes_to_the_memory_of_its_node_and_the_client_reads_it(
+    store_url: str, settings: Settings
+) -> None:
+    node = Node("reader-1")
+
+    @node.task("note")
+    async def note(text: str) -> int:
+        await node.memory.put("notes/1", text)
+        return len(text)
+
+    async with node.running(store_url, settings=settings), Mesh(store_url, settings=settings) as mesh:
+        handle = await mesh.tasks.submit("note", text="sunny")
+        assert await handle.result() == 5
+
+        async def has_arrived() -> bool:
+            entry = await mesh.memory.get("notes/1")
+            return entry is not None and entry.value == "sunny" and entry.node == "reader-1"
+
+        await wait_until(has_arrived)
+    with pytest.raises(MeshError):
+        _ = Node("other").memory
+
+
+async def test_what_a_node_knew_is_there_at_once_when_it_comes_back(store_url: str, settings: Settings) -> None:
+    async with Node("a").running(store_url, settings=settings) as node:
+        await node.memory.put("k", 1)
+        written = await node.memory.get("k")
+    async with Node("a").running(store_url, settings=settings) as node:
+        entry = await node.memory.get("k")
+        assert entry is not None
+        assert written is not None
+        assert entry.versions == written.versions
+        saved = await node.memory.put("k", 2)
+        assert saved.versions[0].partition(":")[0] == written.versions[0].partition(":")[0]
+
+
+async def test_every_live_node_answers_a_request_to_sync_and_others_are_missed(
+    store_url: str, settings: Settings
+) -> None:
+    seen: list[SyncReport] = []
+    async with (
+        Node("a").running(store_url, settings=settings) as a,
+        Node("b").running(store_url, settings=settings),
+        Mesh(store_url, settings=settings) as mesh,
+    ):
+        await a.memory.put("k", "v")
+        report = await request_sync(mesh.backend.memory, mesh.events, nodes=["a", "b"], progress=seen.append)
+        assert [each.node for each in report.nodes if each.confirmed and each.is_equal] == ["a", "b"]
+        assert report.missing == ()
+        assert seen[-1].nodes == report.nodes
+        short = timedelta(milliseconds=200)
+        report = await request_sync(mesh.backend.memory, mesh.events, nodes=["a", "gone"], timeout=short)
+        assert report.missing == ("gone",)
+
+
+async def test_a_node_told_to_keep_no_replica_reaches_the_memory_at_the_store(
+    store_url: str, settings: Settings, tmp_path: Path
+) -> None:
+    plain = settings.model_copy(update={"memory_sync": settings.memory_sync.model_copy(update={"enabled": False})})
+    async with Node("a").running(store_url, settings=plain) as node:
+        await node.memory.put("k", "v")
+        entry = await node.memory.get("k")
+        assert entry is not None
+        assert entry.value == "v"
+    assert not (tmp_path / "state" / "memory").exists()
