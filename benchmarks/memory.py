@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from benchmarks.lab.report import Section, goals, markdown
 from benchmarks.lab.rounds import say
-from benchmarks.memories import finding, healing, hub, reads, spread
+from benchmarks.memories import finding, healing, hub, reads, spread, undoing
 
 MEASURES: Mapping[str, Callable[[int, float], Section]] = {
     "hub": hub.measure,
@@ -16,6 +16,7 @@ MEASURES: Mapping[str, Callable[[int, float], Section]] = {
     "spread": spread.measure,
     "finding": finding.measure,
     "healing": healing.measure,
+    "undoing": undoing.measure,
 }
 
 

@@ -1,6 +1,6 @@
 """Versions to measure with: values of about 395 bytes, as an agent would note them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import time_ns
 
 from meshd import codec
@@ -13,13 +13,28 @@ VALUE = {"text": TEXT, "source": "ci", "confidence": 0.9, "tags": ["build", "par
 BODY = codec.encode(VALUE)
 
 
-def version(key: str, *, actor: str, seq: int) -> Version:
+def version(
+    key: str, *, actor: str, seq: int, agent: str = "", observed: Mapping[str, int] | None = None, body: bytes = BODY
+) -> Version:
     """Return one write of a key; whoever wrote it has seen its own earlier ones."""
-    header = Header(actor=actor, seq=seq, observed={}, ms=time_ns() // 1_000_000, key=key, node=actor.partition("~")[0])
-    return SEAL.make(header, BODY)
+    header = Header(
+        actor=actor,
+        seq=seq,
+        observed=dict(observed or {}),
+        ms=time_ns() // 1_000_000,
+        key=key,
+        node=actor.partition("~")[0],
+        agent=agent,
+    )
+    return SEAL.make(header, body)
 
 
 def batch(keys: Sequence[str], *, actor: str, first: int) -> Batch:
     """Return a batch that writes these keys, numbered from `first`."""
-    versions = [version(key, actor=actor, seq=first + at) for at, key in enumerate(keys)]
-    return Batch(actor=actor, first=first, last=first + len(keys) - 1, versions=versions)
+    return batch_of([version(key, actor=actor, seq=first + at) for at, key in enumerate(keys)])
+
+
+def batch_of(versions: Sequence[Version]) -> Batch:
+    """Return a batch of these versions, of one actor and without a gap."""
+    one, last = versions[0].header, versions[-1].header
+    return Batch(actor=one.actor, first=one.seq, last=last.seq, versions=versions)

@@ -67,7 +67,8 @@ def ages(scale: float) -> list[float]:
 
 
 def measure(rounds: int, scale: float) -> Section:
-    p50, p99 = [], []
+    p50: list[float] = []
+    p99: list[float] = []
     for _ in range(rounds):
         cut = quantiles(ages(scale), n=100)
         p50.append(cut[49])

@@ -10,12 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
-from meshd.errors import MemoryRefusedError
+from meshd.errors import MemoryRefusedError, StoreUnreachableError
 from meshd.memory.counters import Counters, Round
 from meshd.memory.digests import differing
 from meshd.memory.following import Follower
 from meshd.memory.intake import Intake, chunks
-from meshd.memory.joining import cover
+from meshd.memory.joining import behind, cover
 from meshd.memory.local import ReplicaFile
 from meshd.memory.model import LOCAL, Applied, StoreClock, Version
 from meshd.memory.outbox import Outbox
@@ -31,6 +31,7 @@ _REFILL_MS = 5_000
 _PAGE = 1_000
 _TOGETHER = 4
 """Batches on their way to the hub at once."""
+_ROUNDS = 3
 _LOOKS = 5
 """How often digests are compared before what differs every time is taken for a difference."""
 _LOOK_AGAIN_S = 0.05
@@ -52,6 +53,10 @@ class Parts:
     rng: Random
 
 
+class _WentBackError(Exception):
+    """The hub lost data since its clock was read."""
+
+
 class Reconciler:
     """Brings a replica and its hub together; one round at a time."""
 
@@ -71,11 +76,19 @@ class Reconciler:
         self._is_unsure = True
 
     async def round(self, *, digests: bool) -> Round:
-        """Compare, and exchange what either lacks.
+        """Compare, and exchange what either lacks; begun again when the hub loses data meanwhile.
 
         Raises:
             UnavailableError: the hub is away.
         """
+        for _ in range(_ROUNDS):
+            try:
+                return await self._round(digests=digests)
+            except _WentBackError:
+                self._went_back = self._is_unsure = True
+        raise StoreUnreachableError("the hub lost data again and again while it was compared")
+
+    async def _round(self, *, digests: bool) -> Round:
         parts = self._parts
         loop = asyncio.get_running_loop()
         began, before = loop.time(), parts.counters.copy()
@@ -107,7 +120,9 @@ class Reconciler:
         hub = await self._hub_clock()
         if not self._is_unsure and hub.generation == self._parts.follower.generation:
             await self._take(hub, has_lost=False)
-            await self._parts.intake.cover(hub.clock)
+            with suppress(_WentBackError):
+                await self._check(hub)
+                await self._parts.intake.cover(hub.clock)
 
     async def _hub_clock(self) -> StoreClock:
         stamper = self._parts.stamper
@@ -115,6 +130,12 @@ class Reconciler:
         clock = await self._parts.hub.clock()
         stamper.correct(hub_ms=clock.now_ms, asked_ms=asked_ms)
         return clock
+
+    async def _check(self, hub: StoreClock) -> None:
+        """Raise unless the hub still has all it had then: only then is what it does not show now known to be gone."""
+        now = await self._hub_clock()
+        if now.generation != hub.generation or now.revision < hub.revision or behind(now.clock, hub.clock):
+            raise _WentBackError
 
     async def _refill(self, hub: StoreClock) -> bool:
         """Send what the hub lost; return whether it had lost anything, or is another than before."""
@@ -135,7 +156,7 @@ class Reconciler:
             mastery = await parts.hub.take_mastery(REFILL, holder=own, ttl_ms=_REFILL_MS)
             if mastery.holder == own:
                 try:
-                    await self._send(hub.clock, upto=orphaned)
+                    await self._send(hub, upto=orphaned)
                 finally:
                     await parts.hub.resign(mastery)
                 self.is_lost = len(orphaned) < len(lost)
@@ -155,13 +176,12 @@ class Reconciler:
         self._left = {actor: hub.clock.get(actor, 0) for actor in left}
         return {actor: seq for actor, seq in lost.items() if actor not in left}
 
-    async def _send(self, known: Mapping[str, int], *, upto: Mapping[str, int]) -> None:
+    async def _send(self, hub: StoreClock, *, upto: Mapping[str, int]) -> None:
         """Send the versions the hub does not know, and then what they cover."""
         parts = self._parts
         barred: set[str] = set()
-        known = cover(
-            known, {actor: seq for actor, seq in (await parts.file.store.clock()).clock.items() if actor not in upto}
-        )
+        local = await parts.file.store.clock()
+        known = cover(hub.clock, {actor: seq for actor, seq in local.clock.items() if actor not in upto})
         after, more = "", True
         while more:
             page, after = await parts.file.store.newer(known, after=after, limit=_PAGE)
@@ -173,6 +193,7 @@ class Reconciler:
             if more and page:
                 await parts.hub.take_mastery(REFILL, holder=parts.outbox.actor, ttl_ms=_REFILL_MS)
         covered = {actor: seq for actor, seq in upto.items() if actor not in barred}
+        await self._check(hub)
         await parts.hub.absorb([], clock=covered)
         logger.info("brought the hub what it lacked of %d writers", len(covered))
 
@@ -199,6 +220,7 @@ class Reconciler:
         intake = self._parts.intake
         if intake.damaged:
             await self._parts.follower.ask_again()
+        await self._check(hub)
         await intake.cover(hub.clock)
         await self._parts.file.tidy(hub.clock)
 
@@ -256,6 +278,7 @@ class Reconciler:
         local, hub = await parts.file.store.clock(), await parts.hub.clock()
         here = await read_side(parts.file.store, buckets, clock=local.clock)
         there = await read_side(parts.hub, buckets, clock=hub.clock)
+        await self._check(hub)
         return remedies(here, there, now_ms=parts.stamper.now_ms(), may_drop_there=self._went_back)
 
     async def _apply(self, found: Remedies) -> None:

@@ -118,7 +118,7 @@ def _milliseconds(what: str, value: timedelta) -> int:
 
 
 def _policy(request: TaskRequest, policy: TaskPolicy) -> TaskPolicy:
-    if request.max_attempts is request.timeout is request.progress_timeout is None:
+    if request.max_attempts is None and request.timeout is None and request.progress_timeout is None:
         return policy
     if request.max_attempts is not None:
         if not 1 <= request.max_attempts <= 1000:

@@ -49,18 +49,22 @@ def end_unheard(raw: Raw, keys: Keys, parent: str) -> None:
     raw("ZREM", keys.index("ready"), "first:normal")
 
 
+def vanish(raw: Raw, keys: Keys, parent: str) -> None:
+    """As if the parent had completed, nobody had been told, and it had been forgotten."""
+    end_unheard(raw, keys, parent)
+    raw("DEL", keys.task(parent))
+    raw("ZREM", keys.index("ended", "completed"), parent)
+    for chunk in raw("ZRANGE", keys.index("ids"), 0, -1):
+        raw("ZREM", keys.index("ids", chunk.decode()), parent)
+
+
 OPEN: dict[str, Harm] = {
     "children forgotten": lambda raw, keys, parent: raw("DEL", keys.index("kids", f"{parent}:0")),
     "flag forgotten": lambda raw, keys, parent: raw("HDEL", keys.task(parent), "ch"),
 }
 ENDED: dict[str, Harm] = {
     "end not sent": end_unheard,
-    "parent gone": lambda raw, keys, parent: [
-        end_unheard(raw, keys, parent),
-        raw("DEL", keys.task(parent)),
-        raw("ZREM", keys.index("ended", "completed"), parent),
-        *(raw("ZREM", keys.index("ids", chunk.decode()), parent) for chunk in raw("ZRANGE", keys.index("ids"), 0, -1)),
-    ],
+    "parent gone": vanish,
 }
 
 
