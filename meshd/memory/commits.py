@@ -146,7 +146,7 @@ class Committer:
         if again is not None:
             if again not in item:
                 raise conflict_of(draft, item)
-            return self._stamper.again(again, Dot(self.actor, self._seq + number), over=item)
+            return self._stamper.again(again, Dot(self.actor, self._seq + number))
         now_ms = self._stamper.now_ms()
         live = tuple(version.dot for version in item if version.is_live(now_ms))
         if draft.expects is not None and live != draft.expects:

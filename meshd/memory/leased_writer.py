@@ -165,11 +165,16 @@ class LeasedWriter:
                 raise conflict_of(draft, item)
 
     async def _refuse(self, drafts: Sequence[Draft], pushed: Pushed) -> None:
-        for draft, reply in zip(drafts, pushed.replies, strict=True):
-            if reply.applied is Applied.CONFLICT:
-                raise conflict_of(draft, await self._item(draft.key))
+        pairs = list(zip(drafts, pushed.replies, strict=True))
+        for draft, reply in pairs:
             if reply.applied is Applied.REFUSED:
                 raise refusal_of(draft.key, reply.refusal)
+        for draft, reply in pairs:
+            if reply.applied is Applied.CONFLICT and draft.expects is not None:
+                raise conflict_of(draft, await self._item(draft.key))
+        for draft, reply in pairs:
+            if reply.applied is Applied.CONFLICT:
+                raise conflict_of(draft, await self._item(draft.key))
 
     async def _item(self, key: str) -> Item:
         return (await self._store.get([key]))[0]

@@ -194,7 +194,7 @@ class Reconciler:
                 await parts.hub.take_mastery(REFILL, holder=parts.outbox.actor, ttl_ms=_REFILL_MS)
         covered = {actor: seq for actor, seq in upto.items() if actor not in barred}
         await self._check(hub)
-        await parts.hub.absorb([], clock=covered)
+        await parts.hub.absorb([], clock=covered, generation=hub.generation)
         logger.info("brought the hub what it lacked of %d writers", len(covered))
 
     async def _absorb(self, chunk: Sequence[Version]) -> set[str]:
@@ -260,10 +260,10 @@ class Reconciler:
         parts = self._parts
         suspects: set[int] | None = None
         for look in range(_LOOKS):
+            if await parts.hub.mark() == await parts.file.store.mark():
+                return set()
             there = await parts.hub.digest()
             here = await parts.file.store.digest()
-            if here.root == there.root:
-                return set()
             found = set(differing(here.buckets, there.buckets))
             suspects = found if suspects is None else suspects & found
             if not suspects:

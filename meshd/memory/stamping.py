@@ -73,14 +73,17 @@ class Stamper:
         )
         return self.seal.make(header, b"" if draft.body is None else draft.body(header))
 
-    def again(self, version: Version, dot: Dot, *, over: Item) -> Version:
-        """Return the same write as a new version at the time it is now, for one whose own time or name cannot be."""
+    def again(self, version: Version, dot: Dot) -> Version:
+        """Return the same write as a new version at the time it is now, for one whose own time or name cannot be.
+
+        It has observed what the write had, and the write itself: what stands beside that stands beside this.
+        """
         self._time = next_time(self._time, self.now_ms())
         header = structs.replace(
             version.header,
             actor=dot.actor,
             seq=dot.seq,
-            observed=observed_in(over, actor=dot.actor),
+            observed=observed_in((version,), actor=dot.actor),
             ms=self._time.ms,
             tick=self._time.tick,
         )

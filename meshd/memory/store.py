@@ -66,12 +66,16 @@ class MemoryStore(Protocol):
         """
         ...
 
-    async def absorb(self, versions: Sequence[Version], *, clock: NodeClock | None = None) -> Sequence[Reply]:
+    async def absorb(
+        self, versions: Sequence[Version], *, clock: NodeClock | None = None, generation: str | None = None
+    ) -> Sequence[Reply]:
         """Take versions of any actors, each once. With `clock`, the store's clock covers it afterwards.
 
         Pass the clock of where they came from with the last of them only: then everything it covers was received.
         Sums must have been checked. Versions outside the limits are refused one by one, and the clock of an actor one
         of whose versions was refused is not raised.
+        With `generation`, a store that is another data set by now takes nothing, refuses all as `FENCED`, and its clock
+        stays: it would vouch for what it lost.
         """
         ...
 
@@ -111,8 +115,11 @@ class MemoryStore(Protocol):
         """Return `Digest.mark` of the digest as it is now: few bytes, when two stores are probably equal."""
         ...
 
-    async def history(self, key: str, *, limit: int = 100) -> Sequence[Version]:
-        """Return versions of the key that are not current any more and are still kept, newest received first."""
+    async def history(self, keys: Sequence[str], *, limit: int = 100) -> Sequence[Sequence[Version]]:
+        """Return for each key up to `limit` versions that are not current any more and still kept, newest received first.
+
+        Many keys are read in several steps; each key's versions are of one moment.
+        """
         ...
 
     async def contested(self, prefix: str = "", *, limit: int = 100, after: str = "") -> Sequence[tuple[str, Item]]:

@@ -10,11 +10,11 @@ from meshd.backends import Backend, BackendOptions
 from meshd.clock import ManualClock
 from meshd.memory.digests import digest_of
 from meshd.memory.joining import join
-from meshd.memory.model import LOCAL, Applied, Dot, Version
+from meshd.memory.model import LOCAL, Applied, Dot, Refusal, Version
 from meshd.memory.sealing import pack_item
 from meshd.memory.store import MemoryStore
 from tests.conftest import OpenAgain
-from tests.support.memory import Writer, all_newer, batch_of, everything, get_one, values, words
+from tests.support.memory import Writer, all_newer, batch_of, everything, get_one, refusals, values, words
 
 
 @pytest.fixture
@@ -51,6 +51,18 @@ async def test_versions_of_any_actors_are_taken_in_any_order(store: MemoryStore,
 async def test_without_a_clock_the_stores_own_stays(store: MemoryStore, ann: Writer) -> None:
     await store.absorb([ann.put("k")])
     assert (await store.clock()).clock == {}
+
+
+async def test_a_store_that_is_another_data_set_takes_nothing_and_vouches_for_nothing(
+    store: MemoryStore, ann: Writer
+) -> None:
+    version = ann.put("k")
+    replies = await store.absorb([version], clock={"ann": 1}, generation="another")
+    assert refusals(replies) == [Refusal.FENCED]
+    assert (await store.clock()).clock == {}
+    generation = (await store.clock()).generation
+    assert words(await store.absorb([version], clock={"ann": 1}, generation=generation)) == [Applied.APPLIED]
+    assert (await store.clock()).clock == {"ann": 1}
 
 
 async def test_with_a_clock_the_store_covers_it_and_is_never_set_back(

@@ -57,8 +57,8 @@ class Island(Access):
                     if key.startswith(prefix):
                         yield key, (await self.store.get([key]))[0]
 
-    async def history(self, key: str, *, limit: int) -> Sequence[Version]:
-        return await self.store.history(key, limit=limit)
+    async def history(self, keys: Sequence[str], *, limit: int) -> Sequence[Sequence[Version]]:
+        return await self.store.history(keys, limit=limit)
 
     async def contested(self, prefix: str, *, limit: int, after: str = "") -> Sequence[tuple[str, Item]]:
         return await self.store.contested(prefix, limit=limit, after=after)

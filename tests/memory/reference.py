@@ -107,9 +107,13 @@ class ReferenceStore:
         self._tell(start, wanted=wanted)
         return self._pushed(batch, replies)
 
-    async def absorb(self, versions: Sequence[Version], *, clock: NodeClock | None = None) -> Sequence[Reply]:
+    async def absorb(
+        self, versions: Sequence[Version], *, clock: NodeClock | None = None, generation: str | None = None
+    ) -> Sequence[Reply]:
         if len(versions) > MAX_BATCH:
             raise InvalidArgumentError(f"{len(versions)} versions are more than {MAX_BATCH}")
+        if generation is not None and generation != self.generation:
+            return [Reply(applied=Applied.REFUSED, refusal=Refusal.FENCED) for _ in versions]
         now, start = self._now_ms(), self.revision
         replies: list[Reply] = []
         spoiled: set[str] = set()
@@ -183,8 +187,8 @@ class ReferenceStore:
     async def mark(self) -> str:
         return (await self.digest()).mark
 
-    async def history(self, key: str, *, limit: int = 100) -> Sequence[Version]:
-        return [version for _, version in reversed(self._history.get(key, []))][:limit]
+    async def history(self, keys: Sequence[str], *, limit: int = 100) -> Sequence[Sequence[Version]]:
+        return [[version for _, version in reversed(self._history.get(key, []))][:limit] for key in keys]
 
     async def contested(self, prefix: str = "", *, limit: int = 100, after: str = "") -> Sequence[tuple[str, Item]]:
         now = self._now_ms()

@@ -206,6 +206,6 @@ async def test_a_key_written_while_it_is_undone_is_skipped(a: Island) -> None:
         await memory.by(agent="bad").put(key, 2)
     plans, _ = await memory._survey(Scope(agent="bad"), "")  # pyright: ignore[reportPrivateUsage]
     await memory.put("y", 3)
-    outcome = await memory._carry_out(plans, "undo-1", None)  # pyright: ignore[reportPrivateUsage]
+    outcome = await memory._carry_out(plans, operation="undo-1", strategy=None)  # pyright: ignore[reportPrivateUsage]
     assert {plan.key: why for plan, why in outcome} == {"x": "", "y": "written meanwhile"}
     assert await shown(memory) == {"x": 1, "y": 3}

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import redis
@@ -14,8 +15,10 @@ import redis
 from meshd.backends import Backend, BackendOptions, open_backend
 from meshd.memory.access import Draft
 from meshd.memory.hub_access import HubAccess
-from meshd.memory.model import Strategy
+from meshd.memory.model import Change, Strategy
 from meshd.memory.replica import Replica
+from meshd.memory.store import MemoryStore
+from tests.memory_sync.lying import LyingStore
 from tests.memory_sync.replicas import QUICK, SEAL, delete, draft, open_at, put, replica_of, text, texts
 from tests.support.proxy import Proxy, proxied
 from tests.support.redis_server import RedisServer
@@ -140,6 +143,44 @@ async def test_a_flushed_hub_is_refilled_under_load_and_nothing_is_lost(server: 
             fresh = HubAccess(backend.memory, SEAL)
             found = {key: [each.body.decode() for each in item] for key, item in await fresh.list("", limit=5_000)}
             assert {key for key in keys if found.get(key) != [f"v {key}"]} == set()
+
+
+async def test_a_hub_flushed_while_it_is_read_is_not_taken_for_one_that_deleted_everything(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async with opened(server) as backend, opened(server) as other:
+        treacherous = FlushedWhileRead(backend.memory, server)
+        a = await open_at(cast("Any", treacherous), tmp_path / "a.db", node="a")
+        async with replica_of(other, tmp_path / "b.db", node="b") as b:
+            await put(a, "known", "to both")
+            await b.sync()
+            await a.sync()
+            treacherous.is_deaf = True
+            await write_many(b, [f"b/{number}" for number in range(20)])
+            await b.sync()
+            treacherous.is_armed = True
+            await wait_until(lambda: is_equal(a, b), timeout=20)
+            assert not treacherous.is_armed
+            for number in range(20):
+                assert await text(a, f"b/{number}") == await text(b, f"b/{number}") == f"v b/{number}"
+        await a.aclose()
+
+
+class FlushedWhileRead(LyingStore):
+    """A real store that is flushed between two steps of a comparison, and whose feed can be cut off."""
+
+    def __init__(self, store: MemoryStore, server: RedisServer) -> None:
+        super().__init__(store, lambda change: None if self.is_deaf else change)
+        self._server = server
+        self.is_deaf = False
+        self.is_armed = False
+
+    async def changes(self, *, after: int, limit: int = 1_000) -> Change:
+        if self.is_armed:
+            self.is_armed = False
+            with redis.Redis.from_url(self._server.url) as admin:  # pyright: ignore[reportUnknownMemberType]
+                admin.execute_command("FLUSHALL")  # pyright: ignore[reportUnknownMemberType]
+        return await super().changes(after=after, limit=limit)
 
 
 async def test_a_hub_restored_from_an_older_snapshot_is_brought_up_to_date(tmp_path: Path) -> None:
@@ -289,6 +330,27 @@ async def test_a_clock_that_runs_ahead_stamps_again_what_the_hub_refuses(server:
             assert await is_equal(a, b)
             (item,) = await b.read(["k"])
             assert all(each.header.ms < 4_000_000_000_000 for each in item)
+
+
+async def test_what_is_stamped_again_replaces_nothing_its_writer_had_not_seen(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async with proxied(server.port) as proxy, behind_proxy(proxy) as far, opened(server) as near:
+        await proxy.cut()
+        async with (
+            replica_of(far, tmp_path / "a.db", node="a", clock=lambda: 4_070_908_800_000) as a,
+            replica_of(near, tmp_path / "b.db", node="b") as b,
+        ):
+            await put(a, "k", "from the future")
+            await put(b, "k", "meanwhile")
+            await b.sync()
+            await proxy.mend()
+            await wait_until(lambda: is_equal(a, b), timeout=10)
+            await wait_until(lambda: stands_beside(b), timeout=10)
+
+
+async def stands_beside(replica: Replica) -> bool:
+    return sorted(await texts(replica, "k")) == ["from the future", "meanwhile"]
 
 
 async def test_a_lost_answer_makes_no_write_happen_twice(server: RedisServer, tmp_path: Path) -> None:

@@ -49,9 +49,13 @@ class RedisMemoryStore:
         _check_batch(batch)
         return await scripts.push(self._store, batch=batch, wanted=wanted, limits=self._packed_limits)
 
-    async def absorb(self, versions: Sequence[Version], *, clock: NodeClock | None = None) -> Sequence[Reply]:
+    async def absorb(
+        self, versions: Sequence[Version], *, clock: NodeClock | None = None, generation: str | None = None
+    ) -> Sequence[Reply]:
         _check_size(versions)
-        return await scripts.absorb(self._store, versions=versions, clock=clock, limits=self._packed_limits)
+        return await scripts.absorb(
+            self._store, versions=versions, clock=clock, generation=generation, limits=self._packed_limits
+        )
 
     async def get(self, keys: Sequence[str]) -> Sequence[Item]:
         found: list[Item] = []
@@ -97,9 +101,13 @@ class RedisMemoryStore:
     async def mark(self) -> str:
         return await scripts.mark(self._store)
 
-    async def history(self, key: str, *, limit: int = 100) -> Sequence[Version]:
-        kept = min(limit, self._limits.history)
-        return await scripts.history(self._store, key=key, limit=kept, life_ms=self._limits.history_ttl_ms)
+    async def history(self, keys: Sequence[str], *, limit: int = 100) -> Sequence[Sequence[Version]]:
+        kept, life_ms = min(limit, self._limits.history), self._limits.history_ttl_ms
+        found: list[list[Version]] = []
+        while len(found) < len(keys):
+            some = keys[len(found) : len(found) + KEYS_PER_STEP]
+            found += await scripts.histories(self._store, keys=some, limit=kept, life_ms=life_ms)
+        return found
 
     async def contested(self, prefix: str = "", *, limit: int = 100, after: str = "") -> Sequence[tuple[str, Item]]:
         found: list[tuple[str, Item]] = []

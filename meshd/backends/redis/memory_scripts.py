@@ -62,8 +62,10 @@ async def push(store: Link, *, batch: Batch, wanted: bool, limits: bytes) -> Pus
     )
 
 
-async def absorb(store: Link, *, versions: Sequence[Version], clock: NodeClock | None, limits: bytes) -> list[Reply]:
-    told = await _run(store, "memory_absorb", limits, packed_clock(clock), *framed(versions))
+async def absorb(
+    store: Link, *, versions: Sequence[Version], clock: NodeClock | None, generation: str | None, limits: bytes
+) -> list[Reply]:
+    told = await _run(store, "memory_absorb", limits, packed_clock(clock), generation or "", *framed(versions))
     return replies_of(versions, told)
 
 
@@ -119,8 +121,10 @@ async def _expired(store: Link, size: int | str) -> Any:
             return reply
 
 
-async def history(store: Link, *, key: str, limit: int, life_ms: int) -> list[Version]:
-    return [read(blob) for blob in await _run(store, "memory_history", key, limit, life_ms)]
+async def histories(store: Link, *, keys: Sequence[str], limit: int, life_ms: int) -> list[list[Version]]:
+    """Return the histories of the first of these keys: of so many as one answer takes."""
+    reply = await _run(store, "memory_history", limit, life_ms, MAX_REPLY_BYTES, *keys)
+    return [[read(blob) for blob in kept] for kept in reply]
 
 
 async def sweep(store: Link, *, life_ms: int) -> int:

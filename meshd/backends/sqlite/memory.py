@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from meshd.backends.sqlite import memory_leases as leases
 from meshd.backends.sqlite import memory_reading as reading
@@ -29,6 +30,9 @@ from meshd.memory.model import (
 from meshd.memory.sealing import read_item
 from meshd.memory.store import Feed
 
+HISTORIES_PER_READ = 256
+"""Keys whose past is read in one statement."""
+
 
 class SqliteMemoryStore:
     """Implements `meshd.memory.store.MemoryStore`."""
@@ -43,10 +47,14 @@ class SqliteMemoryStore:
         limits = self._limits
         return await self._database.write(lambda transaction: push(transaction, batch, limits=limits, wanted=wanted))
 
-    async def absorb(self, versions: Sequence[Version], *, clock: NodeClock | None = None) -> Sequence[Reply]:
+    async def absorb(
+        self, versions: Sequence[Version], *, clock: NodeClock | None = None, generation: str | None = None
+    ) -> Sequence[Reply]:
         check_size(versions)
         limits = self._limits
-        return await self._database.write(lambda transaction: absorb(transaction, versions, clock=clock, limits=limits))
+        return await self._database.write(
+            lambda transaction: absorb(transaction, versions, clock=clock, generation=generation, limits=limits)
+        )
 
     async def get(self, keys: Sequence[str]) -> Sequence[Item]:
         found = await self._database.read(lambda reader: reading.read_blobs(reader, keys))
@@ -76,9 +84,13 @@ class SqliteMemoryStore:
     async def mark(self) -> str:
         return (await self.digest()).mark
 
-    async def history(self, key: str, *, limit: int = 100) -> Sequence[Version]:
+    async def history(self, keys: Sequence[str], *, limit: int = 100) -> Sequence[Sequence[Version]]:
         limit = min(limit, self._limits.history)
-        return await self._database.read(lambda reader: reading.read_history(reader, key, limit=limit))
+        found: list[list[Version]] = []
+        for at in range(0, len(keys), HISTORIES_PER_READ):
+            some = keys[at : at + HISTORIES_PER_READ]
+            found += await self._database.read(partial(reading.read_histories, keys=some, limit=limit))
+        return found
 
     async def contested(self, prefix: str = "", *, limit: int = 100, after: str = "") -> Sequence[tuple[str, Item]]:
         return await self._database.read(

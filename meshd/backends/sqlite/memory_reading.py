@@ -131,13 +131,13 @@ def read_newer(reader: Reader, clock: NodeClock, *, after: str, limit: int) -> t
     return versions, rows[-1][0] if more else ""
 
 
-def read_history(reader: Reader, key: str, *, limit: int) -> list[Version]:
-    """Return what is kept of a key's past."""
-    rows = reader.connection.execute(
-        "SELECT blob FROM memory_history WHERE mesh = ? AND key = ? ORDER BY seq DESC LIMIT ?",
-        (reader.mesh, key, limit),
-    ).fetchall()
-    return [read(blob) for (blob,) in rows]
+def read_histories(reader: Reader, keys: Sequence[str], *, limit: int) -> list[list[Version]]:
+    """Return what is kept of the past of each key, the latest first."""
+    select = "SELECT key, blob FROM memory_history WHERE mesh = ? AND key {values} ORDER BY seq DESC"
+    found: dict[str, list[bytes]] = {}
+    for key, blob in select_in(reader.connection, select, reader.mesh, keys):
+        found.setdefault(key, []).append(blob)
+    return [[read(blob) for blob in found.get(key, ())[:limit]] for key in keys]
 
 
 def read_written(reader: Reader, actor: str, *, after: int, limit: int) -> list[Version]:

@@ -90,10 +90,17 @@ def push(transaction: Transaction, batch: Batch, *, limits: MemoryLimits, wanted
 
 
 def absorb(
-    transaction: Transaction, versions: Sequence[Version], *, clock: NodeClock | None, limits: MemoryLimits
+    transaction: Transaction,
+    versions: Sequence[Version],
+    *,
+    clock: NodeClock | None,
+    generation: str | None,
+    limits: MemoryLimits,
 ) -> list[Reply]:
     """Take versions one by one, then raise the clock but for actors of whom one was refused."""
     book = ItemBook(transaction)
+    if generation is not None and generation != book.generation:
+        return [Reply(applied=Applied.REFUSED, refusal=Refusal.FENCED) for _ in versions]
     known = _clock_of(transaction, {version.header.actor for version in versions})
     book.open({version.header.key for version in versions})
     quarantined = _quarantined(book)

@@ -4,7 +4,8 @@
 -- ARGV[1]  clock argument, as for every script
 -- ARGV[2]  limits, MessagePack (memory_limits)
 -- ARGV[3]  node clock to be covered afterwards, MessagePack: actor → seq ('' = none)
--- ARGV[4…]  versions, each after its length in four bytes
+-- ARGV[4]  the only generation to take them into ('' = any)
+-- ARGV[5…]  versions, each after its length in four bytes
 --
 -- Returns  {reply…}: 'applied' | {'sibling' | 'obsolete' | 'known', actor, seq, …} | {'refused', why}
 -- Cost     O(versions × log items + actors of the clock)
@@ -14,9 +15,15 @@
 local store = read_store('')
 local limits = read_limits(ARGV[2])
 local before, versions, actors, refused, replies = store.revision, {}, {}, {}, {}
-for at = 4, #ARGV do
+if ARGV[4] ~= '' and ARGV[4] ~= generation() then
+  for at = 5, #ARGV do
+    replies[at - 4] = {'refused', 'fenced'}
+  end
+  return replies
+end
+for at = 5, #ARGV do
   local version = read_version(ARGV[at])
-  versions[at - 3] = version
+  versions[at - 4] = version
   actors[version.actor] = true
 end
 local known = read_seqs(actors)
