@@ -169,7 +169,7 @@ async def test_an_evicted_member_is_told_so_even_before_a_sweep(store: MemorySto
 async def test_a_key_keeps_only_so_much_of_its_past(store: MemoryStore, ann: Writer) -> None:
     for number in range(30):
         await ann.write(store, "k", str(number))
-    assert [version.body for version in await store.history("k")] == [b"28", b"27", b"26"]
+    assert [version.body for version in (await store.history(["k"]))[0]] == [b"28", b"27", b"26"]
 
 
 async def test_old_history_is_forgotten(store: MemoryStore, ann: Writer, clock: ManualClock) -> None:
@@ -177,16 +177,16 @@ async def test_old_history_is_forgotten(store: MemoryStore, ann: Writer, clock: 
     await ann.write(store, "k", "2")
     clock.advance(ms=LIMITS.history_ttl_ms - 1)
     await store.sweep()
-    assert [version.body for version in await store.history("k")] == [b"1"]
+    assert [version.body for version in (await store.history(["k"]))[0]] == [b"1"]
     clock.advance(ms=1)
     await store.sweep()
-    assert list(await store.history("k")) == []
+    assert list((await store.history(["k"]))[0]) == []
 
 
 async def test_a_deleted_key_still_has_its_past(store: MemoryStore, ann: Writer) -> None:
     await deleted(store, ann)
     await store.sweep()
-    assert [version.body for version in await store.history("k")] == [b"1"]
+    assert [version.body for version in (await store.history(["k"]))[0]] == [b"1"]
 
 
 async def test_items_that_are_exactly_as_told_are_dropped_without_a_trace(
@@ -201,8 +201,8 @@ async def test_items_that_are_exactly_as_told_are_dropped_without_a_trace(
     assert (after.clock, after.revision, after.items) == (before.clock, before.revision, 1)
     digest = await store.digest()
     assert digest.buckets == digest_of(await get_one(store, "kept"), now_ms=digest.now_ms)
-    assert list(await store.history("k")) == []
-    assert len(await store.history("kept")) == 1
+    assert list((await store.history(["k"]))[0]) == []
+    assert len((await store.history(["kept"]))[0]) == 1
     assert [version.key for version in (await catch_up(store, after=0))[0]] == ["kept"]
 
 

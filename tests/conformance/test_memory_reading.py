@@ -184,18 +184,31 @@ async def test_what_was_superseded_is_in_the_history_newest_first(store: MemoryS
     for number in range(4):
         await (ann if number % 2 else bob).write(store, "k", str(number))
     await ann.remove(store, "k")
-    assert [version.body for version in await store.history("k")] == [b"3", b"2", b"1", b"0"]
-    assert [version.body for version in await store.history("k", limit=2)] == [b"3", b"2"]
-    assert list(await store.history("l")) == []
+    assert [version.body for version in (await store.history(["k"]))[0]] == [b"3", b"2", b"1", b"0"]
+    assert [version.body for version in (await store.history(["k"], limit=2))[0]] == [b"3", b"2"]
+    assert list((await store.history(["l"]))[0]) == []
+
+
+async def test_the_history_of_many_keys_comes_in_the_order_asked(store: MemoryStore, ann: Writer) -> None:
+    keys = [f"k{number:03}" for number in range(270)]
+    for round_number in range(3):
+        for first in range(0, len(keys), 90):
+            await ann.push(store, *[ann.put(key, f"{key}.{round_number}") for key in keys[first : first + 90]])
+    asked = ["none", *reversed(keys), keys[3]]
+    found = await store.history(asked, limit=1)
+    assert [[version.body for version in kept] for kept in found] == [
+        [], *([f"{key}.1".encode()] for key in reversed(keys)), [b"k003.1"]
+    ]  # fmt: skip
+    assert list(await store.history([])) == []
 
 
 async def test_siblings_reach_the_history_when_they_are_resolved(store: MemoryStore, ann: Writer, bob: Writer) -> None:
     one, two = ann.put("k", "a"), bob.put("k", "b")
     await ann.push(store, one)
     await bob.push(store, two)
-    assert list(await store.history("k")) == []
+    assert list((await store.history(["k"]))[0]) == []
     await ann.write(store, "k", "both")
-    assert dots(list(await store.history("k"))) == [one.dot, two.dot]
+    assert dots(list((await store.history(["k"]))[0])) == [one.dot, two.dot]
 
 
 async def test_contested_keys_are_listed_while_they_are(

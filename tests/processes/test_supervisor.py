@@ -63,8 +63,8 @@ async def test_each_process_has_a_pid_file_and_a_log(state: StateDir) -> None:
     commands = [python(name, f"print('hello from {name}', flush=True); {SLEEP}") for name in ("a", "b", "c")]
     async with supervised(Supervisor(commands=commands, state=state)):
         await wait_until(lambda: all(says(state, name, f"hello from {name}\n") for name in ("a", "b", "c")))
+        await wait_until(lambda: all(pid_of(state, name) for name in ("a", "b", "c")))
         pids = [pid_of(state, name) for name in ("a", "b", "c")]
-        assert all(pids)
         assert state.supervisor_pid.read_text() == f"{os.getpid()}\n"
     assert [identify(pid) for pid in pids] == [None, None, None]
     assert list(state.run.iterdir()) == []

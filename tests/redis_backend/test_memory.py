@@ -63,7 +63,7 @@ async def test_a_collected_item_leaves_no_key_but_its_history(
     assert [
         kind for kind in ("m:k", "m:j", "mkeys", "mrev", "mexp", "mcf", "mgone") if raw("EXISTS", prefix + kind)
     ] == []
-    assert [each.dot for each in await backend.memory.history("k")] == [Dot("n1~a", 1)]
+    assert [each.dot for each in (await backend.memory.history(["k"]))[0]] == [Dot("n1~a", 1)]
     assert (await backend.memory.digest()).root == 0
 
 
@@ -91,9 +91,9 @@ async def test_history_is_as_long_and_as_old_as_allowed(redis_server: RedisServe
     await backend.memory.push(batch(*(version("k", seq) for seq in range(1, 5))))
     clock.advance(ms=600)
     await backend.memory.push(batch(version("k", 5)))
-    assert [each.dot.seq for each in await backend.memory.history("k")] == [4, 3]
+    assert [each.dot.seq for each in (await backend.memory.history(["k"]))[0]] == [4, 3]
     clock.advance(ms=600)
-    assert [each.dot.seq for each in await backend.memory.history("k")] == [4]
+    assert [each.dot.seq for each in (await backend.memory.history(["k"]))[0]] == [4]
     await backend.aclose()
 
 

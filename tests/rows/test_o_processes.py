@@ -166,11 +166,14 @@ def connections(look: Raw) -> int:
     return len(look("CLIENT", "LIST").splitlines())
 
 
+NAMES = ["north", "south"]
+
+
 async def test_nodes_in_different_folders_need_only_the_address_of_redis(
     durable: RedisServer, mesh_name: str, tmp_path: Path
 ) -> None:
     started: list[subprocess.Popen[bytes]] = []
-    for name in ("north", "south"):
+    for name in NAMES:
         (tmp_path / name).mkdir()
         place = Command(url=durable.url, mesh=mesh_name, folder=tmp_path / name)
         started.append(place.begin("node", "start", "--name", name))
@@ -178,7 +181,7 @@ async def test_nodes_in_different_folders_need_only_the_address_of_redis(
         try:
 
             async def both_are_here() -> bool:
-                return [node.id for node in await mesh.nodes.list()] == ["north", "south"]
+                return [node.id for node in await mesh.nodes.list()] == NAMES
 
             await wait_until(both_are_here, timeout=30)
             assert await (await mesh.tasks.submit("echo", text="hi")).result(timeout=SOON) is not None
@@ -186,7 +189,8 @@ async def test_nodes_in_different_folders_need_only_the_address_of_redis(
             for process in started:
                 process.terminate()
     assert [process.wait(20) for process in started] == [0, 0]
-    assert [list((tmp_path / name).iterdir()) for name in ("north", "south")] == [[], []]
+    kept = [[file.parent.relative_to(tmp_path / name) for file in (tmp_path / name).rglob("*.db")] for name in NAMES]
+    assert kept == [[Path(".meshd/memory")]] * len(NAMES), "their own replicas of the memory, and nothing of each other"
 
 
 async def test_the_environment_alone_makes_a_node(mesh: Mesh, command: Command) -> None:

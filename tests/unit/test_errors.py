@@ -50,6 +50,7 @@ def test_only_unavailability_and_lateness_invite_a_retry() -> None:
         "store_read_only",
         "backpressure",
         "unconfirmed",
+        "stale_read",
         "deadline",
     }
 
