@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from benchmarks.lab.report import Section, goals, markdown
 from benchmarks.lab.rounds import say
-from benchmarks.memories import finding, healing, hub, reads, spread, undoing
+from benchmarks.memories import appends, finding, healing, hub, reads, spread, undoing
 
 MEASURES: Mapping[str, Callable[[int, float], Section]] = {
     "hub": hub.measure,
@@ -17,6 +17,7 @@ MEASURES: Mapping[str, Callable[[int, float], Section]] = {
     "finding": finding.measure,
     "healing": healing.measure,
     "undoing": undoing.measure,
+    "appends": appends.measure,
 }
 
 

@@ -84,6 +84,4 @@ def measure(rounds: int, scale: float) -> Section:
         Row(name=name, unit=unit, values={MESHD: [figures[at] for figures in found]})
         for at, (name, unit) in enumerate(UNITS.items())
     ]
-    return Section(
-        title="undoing", rows=[undo.judged(at_most(undo.middle(), 2, "< 2 s")), *rest], notes=[NOTE]
-    )
+    return Section(title="undoing", rows=[undo.judged(at_most(undo.middle(), 2, "< 2 s")), *rest], notes=[NOTE])

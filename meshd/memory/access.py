@@ -105,8 +105,8 @@ class Access(Protocol):
         """Yield each item under `prefix` after it changed, newest state only; the current ones are not replayed."""
         ...
 
-    async def history(self, key: str, *, limit: int) -> Sequence[Version]:
-        """Return superseded versions still kept, newest first."""
+    async def history(self, keys: Sequence[str], *, limit: int) -> Sequence[Sequence[Version]]:
+        """Return for each key up to `limit` superseded versions still kept, newest first."""
         ...
 
     async def contested(self, prefix: str, *, limit: int, after: str = "") -> Sequence[tuple[str, Item]]:

@@ -97,6 +97,12 @@ class MemoryCore:
         return saved
 
     async def _write_each(self, makes: Mapping[str, Make], hows: Mapping[str, How]) -> "list[Saved[Any] | None]":
+        """Write several keys, as `_write_all` does; return each as written."""
+        written = await self._write_all(makes, hows)
+        now_ms = await self._access.now_ms()
+        return [self._saved(each, now_ms) for each in written]
+
+    async def _write_all(self, makes: Mapping[str, Make], hows: Mapping[str, How]) -> list[Written]:
         """Write several keys, atomic per key and in order, in as few calls as their strategies allow."""
         keys = list(makes)
         async with AsyncExitStack() as stack:
@@ -105,8 +111,7 @@ class MemoryCore:
             items = await self._access.read(keys)
             now_ms = await self._access.now_ms()
             made = [makes[key](item, self._resolve(item, now_ms)) for key, item in zip(keys, items, strict=True)]
-            written = await self._commit(list(zip(keys, items, made, strict=True)), hows, now_ms=now_ms)
-        return [self._saved(each, now_ms) for each in written]
+            return await self._commit(list(zip(keys, items, made, strict=True)), hows, now_ms=now_ms)
 
     async def _commit(
         self, made: Sequence[tuple[str, Item, Making]], hows: Mapping[str, How], *, now_ms: int
@@ -177,9 +182,16 @@ class MemoryCore:
         self, prefix: str, *, after: str = "", page_size: int = SCAN_PAGE
     ) -> AsyncIterator[tuple[str, Item]]:
         """Yield every item under a prefix, by key, also those that are gone."""
-        while page := await self._access.list(prefix, limit=page_size, after=after):
+        async for page in self._pages(prefix, after=after, page_size=page_size):
             for found in page:
                 yield found
+
+    async def _pages(
+        self, prefix: str, *, after: str = "", page_size: int = SCAN_PAGE
+    ) -> AsyncIterator[Sequence[tuple[str, Item]]]:
+        """Yield the same, so many at once."""
+        while page := await self._access.list(prefix, limit=page_size, after=after):
+            yield page
             after = page[-1][0]
 
     def _lock(self, key: str) -> asyncio.Lock:

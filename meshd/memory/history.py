@@ -83,7 +83,7 @@ class MemoryHistory(MemoryCore):
     async def _versions(self, key: str, *, limit: int = MOST_VERSIONS) -> tuple[Item, list[Version]]:
         """Return a key's item, and with its superseded versions all that is kept, the latest first."""
         (item,) = await self._access.read([check_key(key)])
-        older = await self._access.history(key, limit=limit)
+        (older,) = await self._access.history([key], limit=limit)
         every = {version.dot: version for version in (*older, *item)}
         return item, latest_first(list(every.values()))
 

@@ -94,8 +94,8 @@ class HubAccess(Access):
                     for found in self._items(change, prefix):
                         yield found
 
-    async def history(self, key: str, *, limit: int) -> Sequence[Version]:
-        return await self._store.history(key, limit=limit)
+    async def history(self, keys: Sequence[str], *, limit: int) -> Sequence[Sequence[Version]]:
+        return await self._store.history(keys, limit=limit)
 
     async def contested(self, prefix: str, *, limit: int, after: str = "") -> Sequence[tuple[str, Item]]:
         return await self._store.contested(prefix, limit=limit, after=after)
@@ -128,7 +128,7 @@ class HubAccess(Access):
             CorruptDataError: a checksum is wrong.
         """
         for version in item:
-            self._seal.open(version.blob)
+            self._seal.check(version)
         self._seen.add(item)
 
     def _items(self, change: Change, prefix: str) -> Sequence[tuple[str, Item]]:

@@ -86,7 +86,7 @@ class Intake:
 
     def _is_sound(self, version: Version) -> bool:
         try:
-            self._seal.open(version.blob)
+            self._seal.check(version)
         except CorruptDataError as exc:
             self._counters.damaged += 1
             self.damaged.setdefault(version.key, set()).add(version.header.actor)

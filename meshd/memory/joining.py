@@ -21,6 +21,8 @@ def observes(version: Header, dot: Dot) -> bool:
 def join(*items: Item) -> Item:
     """Return the item that has received everything these have."""
     versions = {version.dot: version for item in items for version in item}
+    if len(versions) < 2:
+        return tuple(versions.values())
     return tuple(
         versions[dot]
         for dot in sorted(versions)

@@ -126,8 +126,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fals
         return bool(self.flags & _TOMBSTONE)
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True, gc=False):
     """A version as it travels and is stored: `blob` is never encoded anew, so what this code does not know survives."""
 
     header: Header

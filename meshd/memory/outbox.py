@@ -219,7 +219,7 @@ class Outbox:
 
     def _is_sound(self, version: Version) -> bool:
         try:
-            self._seal.open(version.blob)
+            self._seal.check(version)
         except CorruptDataError as exc:
             self._counters.damaged += 1
             logger.error("not sent, and lost unless another node has it: %s", exc)  # noqa: TRY400 -- no program error

@@ -1,6 +1,6 @@
 """How one key is to be set back, and that it still is as it was when that was planned. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -27,15 +27,14 @@ class Undone:
     is_deletion: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How one key is to be set back."""
 
     key: str
-    seen: Item = field(repr=False)
-    shown: Resolved = field(repr=False)
-    target: Resolved = field(repr=False)
-    undoes: Version = field(repr=False)
+    seen: Item
+    shown: Resolved
+    target: Resolved
+    undoes: Version
 
     @property
     def undone_name(self) -> str:
@@ -47,7 +46,8 @@ class Plan:
         """Whether the key would show anything else, or its conflict be settled."""
         if self.shown.is_conflict or self.shown.exists is not self.target.exists:
             return True
-        return _text(self.shown.value) != _text(self.target.value)
+        shown, target = self.shown.value, self.target.value
+        return shown != target or _text(shown) != _text(target)
 
     def as_undone(self) -> Undone:
         return Undone(
@@ -64,9 +64,8 @@ class Plan:
         Raises:
             WriteConflictError: it is not.
         """
-        planned, found = (tuple(sorted(version.dot for version in each)) for each in (self.seen, item))
-        if planned != found:
-            expected, current = (tuple(map(name_of, dots)) for dots in (planned, found))
+        if [version.blob for version in item] != [version.blob for version in self.seen]:
+            expected, current = (tuple([name_of(version.dot) for version in each]) for each in (self.seen, item))
             raise WriteConflictError(self.key, expected=expected, current=current)
         if self.target.winner is None:
             return Making(body=None, over=item, expects=resolved.dots)
@@ -76,4 +75,5 @@ class Plan:
 
 
 def _text(value: Any) -> bytes:
+    """Return what tells values apart that Python calls equal: 1, 1.0 and true."""
     return msgspec.json.encode(value, order="sorted")

@@ -34,7 +34,7 @@ Custom = Callable[[Sequence[Side]], object]
 """A custom policy: is given the sides, latest first, and returns the value. It must depend on nothing else."""
 
 
-class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+class Resolved(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an item means at one time."""
 
     value: Any

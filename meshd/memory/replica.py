@@ -159,8 +159,8 @@ class Replica(Access):
                 for found in zip(keys, await self.read(keys), strict=True):
                     yield found
 
-    async def history(self, key: str, *, limit: int) -> Sequence[Version]:
-        return await self._file.store.history(key, limit=limit)
+    async def history(self, keys: Sequence[str], *, limit: int) -> Sequence[Sequence[Version]]:
+        return await self._file.store.history(keys, limit=limit)
 
     async def contested(self, prefix: str, *, limit: int, after: str = "") -> Sequence[tuple[str, Item]]:
         return await self._file.store.contested(prefix, limit=limit, after=after)

@@ -44,9 +44,18 @@ class Seal:
             CorruptDataError: its checksum is another: a damaged byte, or a writer with another secret.
         """
         version = read(blob)
-        if self._sum(blob[:-CHECKSUM_BYTES]) != version.checksum:
-            raise CorruptDataError(f"memory key {version.key!r}: the checksum of {_name(version.header)} is wrong")
+        self.check(version)
         return version
+
+    def check(self, version: Version) -> None:
+        """Check a version that was read.
+
+        Raises:
+            CorruptDataError: its checksum is another: a damaged byte, or a writer with another secret.
+        """
+        blob = version.blob
+        if self._sum(blob[:-CHECKSUM_BYTES]) != blob[-CHECKSUM_BYTES:]:
+            raise CorruptDataError(f"memory key {version.key!r}: the checksum of {_name(version.header)} is wrong")
 
     def _sum(self, data: bytes) -> bytes:
         state = self._fresh.copy()
@@ -98,7 +107,9 @@ def read_item(data: bytes) -> Item:
     Raises:
         CorruptDataError: these bytes are no item.
     """
-    return tuple(read(blob) for blob in unpack_item(data))
+    if len(data) == 4 + int.from_bytes(data[:4], "big") > 4:
+        return (read(data[4:]),)
+    return tuple([read(blob) for blob in unpack_item(data)])
 
 
 def _name(header: Header) -> str:

@@ -116,9 +116,9 @@ class MemoryStore(Protocol):
         ...
 
     async def history(self, keys: Sequence[str], *, limit: int = 100) -> Sequence[Sequence[Version]]:
-        """Return for each key up to `limit` versions that are not current any more and still kept, newest received first.
+        """Return for each key the versions that are not current any more and still kept, newest received first.
 
-        Many keys are read in several steps; each key's versions are of one moment.
+        Up to `limit` of a key. Many keys are read in several steps; the versions of one key are of one moment.
         """
         ...
 

@@ -5,8 +5,7 @@ that one is still what the key shows. So an undo reaches every node like any wri
 undone.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 from meshd.errors import InvalidArgumentError, NotFoundError, WriteConflictError
 from meshd.ids import new_id
+from meshd.memory.abreast import abreast
 from meshd.memory.core import How
 from meshd.memory.entries import latest_first
 from meshd.memory.history import MOST_VERSIONS, At, MemoryHistory, before_all, past
@@ -23,8 +23,11 @@ from meshd.memory.plans import Plan, Undone
 
 T = TypeVar("T")
 
-AT_A_TIME = 64
-"""Keys whose past is read at once."""
+PAGE = 1_000
+"""Keys looked at together: their items, and of those that matter the past."""
+PAGES_AT_ONCE = 4
+BATCHES_AT_ONCE = 4
+"""Batches under way: while the store takes one, the next are made."""
 MARK = "undo-"
 """How the names of operations begin that this module makes."""
 
@@ -68,6 +71,17 @@ class UndoReport:
     undone: tuple[Undone, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     is_dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """What some keys have for an undo."""
+
+    plans: Sequence[Plan]
+    others: Sequence[Header]
+    """Key by key, all siblings where none is of the scope, though what they were written over may be."""
+    actors: set[str]
+    """Those that wrote for the scope."""
 
 
 class MemoryUndo(MemoryHistory):
@@ -120,57 +134,73 @@ class MemoryUndo(MemoryHistory):
                 is_dry_run=True,
             )
         operation = _operation(note)
-        undone: list[Undone] = []
-        for at in range(0, len(plans), MAX_BATCH):
-            for plan, why in await self._carry_out(plans[at : at + MAX_BATCH], operation, strategy):
-                if why:
-                    skipped.append(Skipped(key=plan.key, why=why))
-                else:
-                    undone.append(plan.as_undone())
-        return UndoReport(operation=operation.split(": ")[0], undone=tuple(undone), skipped=tuple(skipped))
+        batches = await abreast(
+            _parts(plans, MAX_BATCH),
+            partial(self._carry_out, operation=operation, strategy=strategy),
+            at_once=BATCHES_AT_ONCE,
+        )
+        outcome = [each for batch in batches for each in batch]
+        return UndoReport(
+            operation=operation.split(": ")[0],
+            undone=tuple(plan.as_undone() for plan, why in outcome if not why),
+            skipped=(*skipped, *(Skipped(key=plan.key, why=why) for plan, why in outcome if why)),
+        )
 
     async def _survey(self, scope: Scope, prefix: str) -> tuple[list[Plan], list[Skipped]]:
         """Return what is to be set back, and what somebody else wrote since."""
+        pages = await abreast(self._pages(prefix, page_size=PAGE), partial(self._look_at, scope), at_once=PAGES_AT_ONCE)
+        actors = {actor for page in pages for actor in page.actors}
+        suspects = {header.key for page in pages for header in page.others if _may_cover(header, actors)}
+        others = [header for page in pages for header in page.others if header.key in suspects]
+        latest = {header.key: header for header in sorted(others, key=lambda header: header.time)}
+        skipped = await abreast(
+            _parts(sorted(latest.items()), PAGE), partial(self._written_over, scope), at_once=PAGES_AT_ONCE
+        )
+        return [plan for page in pages for plan in page.plans], [each for part in skipped for each in part]
+
+    async def _look_at(self, scope: Scope, page: Sequence[tuple[str, Item]]) -> _Page:
+        """Return what a page of items has for an undo."""
         theirs: list[tuple[str, Item]] = []
-        others: list[tuple[str, Item]] = []
+        others: list[Header] = []
         actors: set[str] = set()
-        async for key, item in self._scan(prefix):
-            mine = [version for version in item if scope.covers(version.header)]
+        for key, item in page:
+            headers = [version.header for version in item]
+            mine = [header.actor for header in headers if scope.covers(header)]
             if mine:
                 theirs.append((key, item))
-                actors.update(version.header.actor for version in mine)
-            elif any(version.header.ms >= scope.since_ms for version in item):
-                others.append((key, item))
+                actors.update(mine)
+            elif max([header.ms for header in headers]) >= scope.since_ms:
+                others += headers
+        older = await self._access.history([key for key, _ in theirs], limit=MOST_VERSIONS) if theirs else ()
         now_ms = await self._access.now_ms()
-        plans = await _together([partial(self._plan_without, scope, key, item, now_ms=now_ms) for key, item in theirs])
-        skipped = await _together(
-            [partial(self._written_over, scope, key) for key, item in others if _may_cover(item, actors)]
-        )
-        return plans, skipped
+        plans = [
+            self._plan_without(scope, key, item, kept, now_ms=now_ms)
+            for (key, item), kept in zip(theirs, older, strict=True)
+        ]
+        return _Page(plans=[plan for plan in plans if plan.changes_something], others=others, actors=actors)
 
-    async def _plan_without(self, scope: Scope, key: str, item: Item, *, now_ms: int) -> Plan | None:
-        """Return how the key gets to show what it would without the scope's versions; `None` if it does so already."""
-        older = await self._access.history(key, limit=MOST_VERSIONS)
+    def _plan_without(self, scope: Scope, key: str, item: Item, older: Sequence[Version], *, now_ms: int) -> Plan:
+        """Return how the key gets to show what it would without the scope's versions."""
         left = join(*((version,) for version in (*item, *older) if not scope.covers(version.header)))
         undoes = next(version for version in latest_first(item) if scope.covers(version.header))
-        plan = self._plan(key, item, left, undoes=undoes, now_ms=now_ms)
-        return plan if plan.changes_something else None
+        return self._plan(key, item, left, undoes=undoes, now_ms=now_ms)
 
-    async def _written_over(self, scope: Scope, key: str) -> Skipped | None:
-        """Return the key as skipped if the scope wrote it before somebody else did."""
-        item, versions = await self._versions(key)
-        if not any(scope.covers(version.header) for version in versions):
-            return None
-        header = latest_first(item)[0].header
-        return Skipped(key=key, why=f"written since by {header.agent or header.node or header.actor}")
+    async def _written_over(self, scope: Scope, others: Sequence[tuple[str, Header]]) -> list[Skipped]:
+        """Return those of the keys as skipped that the scope wrote before the latest of others did."""
+        older = await self._access.history([key for key, _ in others], limit=MOST_VERSIONS)
+        return [
+            Skipped(key=key, why=f"written since by {latest.agent or latest.node or latest.actor}")
+            for (key, latest), kept in zip(others, older, strict=True)
+            if any(scope.covers(version.header) for version in kept)
+        ]
 
     async def _carry_out(
-        self, plans: Sequence[Plan], operation: str, strategy: Strategy | str | None
+        self, plans: Sequence[Plan], *, operation: str, strategy: Strategy | str | None
     ) -> list[tuple[Plan, str]]:
         """Write a batch of plans; return each with why it was not possible, empty where it was."""
         hows = {plan.key: _how(operation, plan, strategy) for plan in plans}
         try:
-            await self._write_each({plan.key: plan.make for plan in plans}, hows)
+            await self._write_all({plan.key: plan.make for plan in plans}, hows)
         except WriteConflictError:
             return [(plan, await self._carry_out_alone(plan, hows[plan.key])) for plan in plans]
         return [(plan, "") for plan in plans]
@@ -190,13 +220,9 @@ class MemoryUndo(MemoryHistory):
         return Plan(key=key, seen=item, shown=shown, target=wanted, undoes=undoes)
 
 
-async def _together(steps: Sequence[Callable[[], Awaitable[T | None]]]) -> list[T]:
-    """Take steps that only read, some at a time; return what they found, in order."""
-    found: list[T] = []
-    for at in range(0, len(steps), AT_A_TIME):
-        some = await asyncio.gather(*(step() for step in steps[at : at + AT_A_TIME]))
-        found += [each for each in some if each is not None]
-    return found
+async def _parts(whole: Sequence[T], size: int) -> AsyncIterator[Sequence[T]]:
+    for at in range(0, len(whole), size):
+        yield whole[at : at + size]
 
 
 def since_ms(since: datetime | timedelta | None, *, now_ms: int) -> int:
@@ -219,7 +245,6 @@ def _how(operation: str, plan: Plan, strategy: Strategy | str | None) -> How:
     return How(note=operation, undoes=plan.undone_name, strategy=strategy)
 
 
-def _may_cover(item: Item, actors: set[str]) -> bool:
-    """Whether one of the siblings may have been written over a version of these actors, or of any if none is known."""
-    headers = [version.header for version in item]
-    return any(not actors or header.actor in actors or actors & header.observed.keys() for header in headers)
+def _may_cover(header: Header, actors: set[str]) -> bool:
+    """Whether a version may have been written over one of these actors', or over any if none is known."""
+    return not actors or header.actor in actors or not actors.isdisjoint(header.observed)
