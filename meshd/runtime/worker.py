@@ -28,9 +28,9 @@ from meshd.tasks.store import MAX_BATCH, TaskStore
 logger = logging.getLogger(__name__)
 
 _BARRED = frozenset({Outcome.FENCED, Outcome.EXPIRED, Outcome.MISSING})
-CLAIMS_IN_FLIGHT = 2
-"""A store that works beside this process is asked for half of the slots at a time: it claims and records one half while
-the handlers of the other run, instead of both waiting for each other."""
+CLAIMS_IN_FLIGHT = 3
+"""A store that works beside this process is asked for a third of the slots at a time: it claims and records one third
+while the handlers of another run, instead of both waiting for each other."""
 SMALL_CLAIM = 8
 """Fewer at a time are not worth a call of their own."""
 FRESH_S = 0.5
