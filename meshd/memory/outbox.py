@@ -63,6 +63,8 @@ class Outbox:
         """`_ahead` has what is to be sent up to this number, from wherever it begins."""
         self._waiting = asyncio.Event()
         self._urgent = asyncio.Event()
+        self._is_asked = False
+        """Everything is to be sent now, not only full batches."""
         self._sending = asyncio.Lock()
         self.actor = ""
         self.last = 0
@@ -95,11 +97,14 @@ class Outbox:
         while len(self._recent) > _RECENT:
             self._recent_after = self._recent.popleft().header.seq
         self._waiting.set()
-        if self.pending >= self._options.batch_size or any(each.header.priority >= AT_ONCE for each in versions):
+        if any(each.header.priority >= AT_ONCE for each in versions):
+            self.send_soon()
+        elif self.pending >= self._options.batch_size:
             self._urgent.set()
 
     def send_soon(self) -> None:
         """Send what waits now."""
+        self._is_asked = True
         self._waiting.set()
         self._urgent.set()
 
@@ -115,15 +120,20 @@ class Outbox:
         pause = _SHORTEST_S
         while True:
             await self._waiting.wait()
+            least = 1
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._options.batch_delay.total_seconds()):
                     await self._urgent.wait()
+                    least = 1 if self._is_asked else self._options.batch_size
+            self._is_asked = False
             self._waiting.clear()
             self._urgent.clear()
             try:
-                while self.pending and self.held is None:
+                while self.pending >= least and self.held is None:
                     await self.send_once()
                 pause = _SHORTEST_S
+                if self.pending:
+                    self._waiting.set()
             except UnavailableError as exc:
                 logger.debug("%d versions of shared memory wait: %s", self.pending, exc)
                 await asyncio.sleep(self._rng.uniform(pause / 2, pause))

@@ -46,6 +46,7 @@ NOT_RULES = {
     "hub_access": "does I/O through the port",
     "leased_writer": "does I/O through the port",
     "masteries": "does I/O through the port",
+    "abreast": "has several things under way at once",
     "confirming": "waits for replicas",
     "meeting": "waits for replicas",
     "requesting": "waits for replicas",

@@ -285,6 +285,8 @@ async def test_a_hundred_and_twenty_items_go_as_three_batches(mesh: Mesh, start:
             change = await feed.get(timeout_ms=10_000)
             sizes.append(0 if change is None else len(change.versions))
 
+    await remember(mesh, "a", "first", 0)
+    await mesh.sync()
     async with mesh.backend.memory.follow() as feed, asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(listen(feed))
         for number in range(120):
