@@ -30,6 +30,8 @@ ORDER = (
     "test_a_reader_resumes_from_its_cursor",
     "test_a_healthy_store_has_no_findings_in_any_state",
     "test_what_its_node_held_and_had_not_started_is_no_suspect",
+    "test_a_claimer_of_half_of_many_routes_is_served_in_order_past_a_cancelled_task",
+    "test_tasks_of_many_routes_are_served_in_order_by_claims_of_any_size",
 )
 """They tell tasks apart by the order of the whole mesh, which is exact within a partition only."""
 ONE_BELL = (
