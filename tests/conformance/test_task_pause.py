@@ -4,7 +4,7 @@ import pytest
 
 from meshd.backends import Backend
 from meshd.clock import ManualClock
-from meshd.tasks.model import Outcome, Pauses, Priority, Released, TaskState
+from meshd.tasks.model import Outcome, Pauses, Priority, Released, Task, TaskState
 from tests.conftest import OpenAgain
 from tests.support.builders import (
     LEASE_MS,
@@ -24,6 +24,7 @@ from tests.support.builders import (
     start_one,
     submit_one,
 )
+from tests.support.waiting import wait_until
 
 BOTH = a_claimer(types=["parse", "rank"])
 
@@ -58,7 +59,13 @@ async def test_while_the_mesh_is_paused_nothing_is_handed_out(backend: Backend) 
     await backend.tasks.submit([a_task("rank")])
     assert await offer(backend, BOTH) == NOTHING
     await backend.tasks.resume()
-    assert len(await claim_all(backend, BOTH)) == 3
+    served: list[Task] = []
+
+    async def is_all_served() -> bool:
+        served.extend(await claim_all(backend, BOTH))
+        return len(served) == 3
+
+    await wait_until(is_all_served)
 
 
 async def test_pauses_are_read_back_by_every_process(backend: Backend, open_again: OpenAgain) -> None:

@@ -12,8 +12,10 @@ from meshd.tasks.model import Outcome, TaskFilter, TaskState
 from meshd.tasks.store import TASKS_LOG
 from tests.support.builders import a_claimer, a_profile, a_task, claim_all, completed, hold_of, submit_one, vitals
 from tests.support.redis_cluster import RedisCluster
+from tests.support.redis_replicas import info
 from tests.support.redis_server import free_port
 from tests.support.stores import ClusterMeshes
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -177,16 +179,28 @@ async def test_calls_during_the_restart_of_a_primary_wait_for_it(tmp_path: Path)
     cluster.stop()
 
 
+def is_copied(port: int) -> bool:
+    """Whether the replica of this primary has all its writes; WAIT would ask about those of its own connection only."""
+    said = info(port, "replication")
+    return said.get("slave0", {}).get("offset") == said["master_repl_offset"]
+
+
 async def test_calls_during_a_failover_reach_the_replica_that_took_over(tmp_path: Path) -> None:
     with RedisCluster(tmp_path, has_replicas=True) as cluster:
         backend = await open_backend(cluster.url, BackendOptions(mesh="failover", timeout_ms=20_000))
         news = [a_task() for _ in range(120)]
         await backend.tasks.submit(news[:60])
-        assert [cluster.run(number)("WAIT", 1, 5_000) for number in range(3)] == [1, 1, 1]
+        await wait_until(lambda: all(is_copied(server.port) for server in cluster.servers[:3]), timeout=20)
         cluster.servers[1].kill()
         assert all(receipt.created for receipt in await backend.tasks.submit(news[60:]))
-        held = await claim_all(backend, limit=200)
-        assert sorted(task.id for task in held) == sorted(new.id for new in news)
+        held: list[str] = []
+
+        async def is_all_held() -> bool:
+            held.extend(task.id for task in await claim_all(backend, limit=200))
+            return len(held) >= len(news)
+
+        await wait_until(is_all_held, timeout=20)
+        assert sorted(held) == sorted(new.id for new in news)
         await backend.aclose()
 
 
