@@ -182,7 +182,7 @@ async def test_calls_during_the_restart_of_a_primary_wait_for_it(tmp_path: Path)
 def is_copied(port: int) -> bool:
     """Whether the replica of this primary has all its writes; WAIT would ask about those of its own connection only."""
     said = info(port, "replication")
-    return said.get("slave0", {}).get("offset") == said["master_repl_offset"]
+    return bool(said.get("slave0", {}).get("offset") == said["master_repl_offset"])
 
 
 async def test_calls_during_a_failover_reach_the_replica_that_took_over(tmp_path: Path) -> None:
