@@ -135,7 +135,8 @@ class HubAccess(Access):
         found: dict[str, list[Version]] = {}
         for version in change.versions:
             if version.key.startswith(prefix):
-                found.setdefault(version.key, []).append(self._seal.open(version.blob))
+                self._seal.check(version)
+                found.setdefault(version.key, []).append(version)
         self._seen.add(change.versions)
         return [(key, tuple(sorted(versions, key=lambda each: each.dot))) for key, versions in found.items()]
 

@@ -169,12 +169,10 @@ class LeasedWriter:
         for draft, reply in pairs:
             if reply.applied is Applied.REFUSED:
                 raise refusal_of(draft.key, reply.refusal)
-        for draft, reply in pairs:
-            if reply.applied is Applied.CONFLICT and draft.expects is not None:
-                raise conflict_of(draft, await self._item(draft.key))
-        for draft, reply in pairs:
-            if reply.applied is Applied.CONFLICT:
-                raise conflict_of(draft, await self._item(draft.key))
+        conflicts = [draft for draft, reply in pairs if reply.applied is Applied.CONFLICT]
+        if conflicts:
+            draft = next((each for each in conflicts if each.expects is not None), conflicts[0])
+            raise conflict_of(draft, await self._item(draft.key))
 
     async def _item(self, key: str) -> Item:
         return (await self._store.get([key]))[0]

@@ -11,8 +11,6 @@ from meshd.backends import open_replica
 from meshd.backends.port import Backend, BackendOptions
 from meshd.errors import ConfigurationError, CorruptDataError, StoreReadOnlyError, StoreUnreachableError
 from meshd.memory.access import Access, Author
-from meshd.memory.core import Shared
-from meshd.memory.customs import customs_of
 from meshd.memory.hub_access import HubAccess
 from meshd.memory.local import ReplicaFile
 from meshd.memory.prefixes import rank_of
@@ -37,11 +35,9 @@ async def memory_of(
 ) -> AsyncGenerator[Memory]:
     """The memory as this node reads and writes it, for the length of the block."""
     own = settings.memory_sync
-    rules = own.rules()
+    author = Author(node=profile.id, rank=rank_of(profile.type, own.source_priority))
     async with _access(backend, profile, options=options, settings=settings) as access:
-        shared = Shared(access=access, rules=rules, customs=customs_of(rules), is_compressing=own.compression_enabled)
-        rank = rank_of(profile.type, own.source_priority)
-        yield Memory(shared, author=Author(node=profile.id, rank=rank))
+        yield Memory.over(access, rules=own.rules(), author=author, is_compressing=own.compression_enabled)
 
 
 @asynccontextmanager
@@ -52,8 +48,10 @@ async def _access(
     seal = Seal(own.secret.get_secret_value())
     if not own.enabled:
         client = HubAccess(backend.memory, seal, options=own.sync_options(), holder=profile.id)
-        yield client
-        await client.aclose()
+        try:
+            yield client
+        finally:
+            await client.aclose()
         return
     stamper = Stamper(seal)
     file = await _open(StateDir(Path(settings.state_dir)), profile.id, options=_file_options(options, own, stamper))
