@@ -20,26 +20,46 @@ class Record:
     key: str
     value: bytes
     revision: int
-    """Rises with every write to any record of the mesh."""
+    """Rises with every write to any record of the mesh, also over a store that lost its last writes."""
+    born: int
+    """Revision of the write that created it; updates keep it. Names this life of the key: a fencing token."""
+    born_ms: int
+    """Store time of that write."""
+    read_ms: int
+    """Store time of this read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """A condition on another record, checked in the same step as the write it guards: `key` lives its life `born`."""
+
+    key: str
+    born: int
 
 
 class RecordStore(Protocol):
-    """Documents by key, up to `MAX_RECORD_BYTES` each; keys are 1 to 256 characters without control characters."""
+    """Documents by key, up to `MAX_RECORD_BYTES` each; keys are 1 to 256 characters without control characters.
+
+    Every write takes a `guard`: the write happens only while the guard's record lives the life it names, judged in the
+    same atomic step, else it raises `FencedError` and changes nothing.
+    """
 
     async def get(self, key: str) -> Record | None:
         """Return the record, or `None` when it does not exist or its time ran out."""
         ...
 
-    async def put(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
+    async def put(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
         """Write whatever was there before; return the new revision. Without `ttl_ms` the record does not expire.
+
+        A live record keeps its `born`; it begins a life where there was none.
 
         Raises:
             InvalidArgumentError: the key or the size is outside the limits.
         """
         ...
 
-    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
-        """Write only if there is no such record; return the new revision.
+    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
+        """Write only if there is no such record; return the new revision, which is its `born`.
 
         Raises:
             AlreadyExistsError: the key is taken.
@@ -47,7 +67,9 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def update(self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None) -> int:
+    async def update(
+        self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None, guard: Guard | None = None
+    ) -> int:
         """Write only if the record still has `revision`; return the new revision. The old TTL does not carry over.
 
         Raises:
@@ -57,7 +79,7 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def delete(self, key: str, *, revision: int | None = None) -> bool:
+    async def delete(self, key: str, *, revision: int | None = None, guard: Guard | None = None) -> bool:
         """Remove the record; return whether there was one.
 
         Raises:
@@ -67,6 +89,10 @@ class RecordStore(Protocol):
 
     async def list(self, prefix: str, *, limit: int = 100, after: str = "") -> Sequence[Record]:
         """Return up to `limit` live records whose key starts with `prefix` and sorts after `after`, in key order."""
+        ...
+
+    async def count(self, prefix: str) -> int:
+        """Return how many records have a key that starts with `prefix`, in O(log n); expired ones may still count."""
         ...
 
 

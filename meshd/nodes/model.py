@@ -38,9 +38,11 @@ class Verdict(StrEnum):
     ALIVE = "alive"
     """Its last beat is younger than the node timeout."""
     SUSPECT = "suspect"
-    """Its last beat is older than the timeout, and no sweep has judged it yet."""
+    """Its beats are later than they were ever likely to be (phi over 8), and no sweep has judged it yet."""
+    PARTITIONED = "partitioned"
+    """Cut from the store, but other nodes reach it: still a member, gets no new work, its leases run out as usual."""
     DEAD = "dead"
-    """Judged: its incarnation is retired and its tasks are given to others."""
+    """Judged: nobody hears it. Its incarnation is retired and its tasks are given to others."""
 
 
 class Level(IntEnum):
@@ -78,6 +80,8 @@ class NodeProfile:
     host: str = ""
     port: int = 0
     """The port the node reports; 0 when it listens on none."""
+    address: str = ""
+    """`host:port` of its links to other nodes; empty without links."""
     pid: int = 0
     protocol: str = ""
     capabilities: frozenset[str] = frozenset()
@@ -159,6 +163,22 @@ class Beat:
     """Nodes whose beat is older than the timeout: a sweep judges them."""
     drain_requested: bool
     """Somebody asked this node to finish what it has and claim no more."""
+    suspects: tuple[str, ...] = ()
+    """Nodes that have missed beats and are not judged yet: whoever reaches them vouches for them. At most 100."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sightings:
+    """What one node's probes of other nodes say."""
+
+    reached: frozenset[str] = frozenset()
+    """Nodes that answered a direct probe lately: so both directions work."""
+    unreached: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Nodes that did not, each with the store time since when."""
+    round_trip_ms: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Median of the last probes, of those reached."""
+    at_ms: int = 0
+    """Store time of the report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +195,12 @@ class Node:
     read_ms: int
     """Store time at which this record was read."""
     drain_requested: bool = False
+    sightings: Sightings = field(default_factory=Sightings)
+    vouched_ms: int = 0
+    """Store time at which another node last said that it reaches this one while the store did not hear it; 0 never."""
+    vouched_by: str = ""
+    flaps: int = 0
+    """How often it was suspected, partitioned or dead, and came back, in the last hour."""
 
     @property
     def id(self) -> str:

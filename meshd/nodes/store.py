@@ -5,16 +5,17 @@ Every transition (joined, announced, status, dead, left) appends one event to th
 topic `nodes`, in the same atomic step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from meshd.nodes.model import Beat, Holder, Membership, Node, NodeFilter, NodeProfile, Vitals
+from meshd.nodes.model import Beat, Holder, Membership, Node, NodeFilter, NodeProfile, Sightings, Vitals
 
 NODES_LOG = "nodes"
 """Name of the event log and of the hint topic about nodes.
 
-Event bodies are JSON objects: `{"event": "joined"|"announced"|"status"|"drain"|"resume"|"dead"|"left", "node": id,
-"incarnation": n}`, and `"status"` for joined and status.
+Event bodies are JSON objects: `{"event": "joined"|"announced"|"status"|"drain"|"resume"|"suspect"|"partitioned"|
+"recovered"|"dead"|"left", "node": id, "incarnation": n}`, and `"status"` for joined and status. `recovered`: it beats
+again after having been suspect or partitioned.
 """
 
 
@@ -46,6 +47,27 @@ class NodeStore(Protocol):
         Raises:
             FencedError: a newer incarnation of this id has joined.
             NotFoundError: the node left, was judged dead, or the store lost it; it has to join again.
+        """
+        ...
+
+    async def sight(self, membership: Membership, sightings: Sightings) -> None:
+        """Replace what this node's probes say; shown in its record until it beats no more.
+
+        Raises:
+            FencedError: a newer incarnation of this id has joined.
+            NotFoundError: the node left, was judged dead, or the store lost it.
+        """
+        ...
+
+    async def vouch(self, membership: Membership, node_ids: Collection[str]) -> None:
+        """Say that this node has reached those just now: for the length of a timeout no sweep judges them dead.
+
+        - A silent node somebody vouches for is `partitioned`, not `dead`; the change is an event.
+        - Nobody vouches for itself. Ids that are not members are left out.
+
+        Raises:
+            FencedError: a newer incarnation of the caller's id has joined.
+            NotFoundError: the caller left, was judged dead, or the store lost it.
         """
         ...
 
@@ -82,7 +104,10 @@ class NodeStore(Protocol):
         ...
 
     async def sweep(self) -> Sequence[Membership]:
-        """Judge every node silent for longer than the timeout dead; return those this call judged.
+        """Judge every node that is silent beyond its bound and that nobody vouches for dead; return those judged.
+
+        The bound is the timeout, or more for a node whose beats have come irregularly (phi over 12: `phi.py`), at most
+        `NodeTimings.MAX_STRETCH` timeouts.
 
         - Idempotent and safe from any number of callers: each death is returned to exactly one.
         - If nobody beat or swept for longer than `NodeTimings.gap_ms`, the store itself may have been away, and beats

@@ -5,8 +5,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -14,28 +14,22 @@ from random import Random
 from typing import Any, ParamSpec, TypeVar
 
 from meshd.backends import open_backend, split_url
-from meshd.backends.port import Backend, BackendOptions
 from meshd.errors import MeshError, UnavailableError
 from meshd.ids import check_name, new_id
 from meshd.memory.service import Memory
-from meshd.nodes.model import Agent, Level, Membership, NodeProfile, NodeStatus, NodeType, Vitals
+from meshd.nodes.model import Agent, Level, NodeProfile, NodeStatus, NodeType
 from meshd.runtime.arrival import once_reachable
-from meshd.runtime.execution import StopCause
 from meshd.runtime.handlers import HandlerTable
 from meshd.runtime.here import call_here
-from meshd.runtime.holds import Holds
-from meshd.runtime.memory import memory_of
+from meshd.runtime.life import Character, Life, Place
 from meshd.runtime.outage import Outage
-from meshd.runtime.pulse import Pulse, PulseSettings
-from meshd.runtime.vitals import Limits, Tally, VitalSigns
-from meshd.runtime.worker import Worker, WorkerSettings
 from meshd.settings import Settings
-from meshd.tasks.model import Claimer
-from meshd.tasks.routing import capability, check_label, claimer_of
+from meshd.tasks.routing import capability, check_label
 from meshd.version import VERSION
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -83,20 +77,9 @@ class Node:
         self._host = socket.gethostname()
         self._grace = grace
         self._handlers = HandlerTable()
-        self._holds = Holds()
-        self._tally = Tally()
-        self._limits = Limits()
         self._protocol = ""
-        self._membership = Membership(node_id=self.name, incarnation=0)
-        self._claims_as: Claimer | None = None
-        self._worker: Worker | None = None
-        self._memory: Memory | None = None
-        self._pulse: Pulse | None = None
-        self._initializing = True
-        self._is_strained = False
-        self._draining = False
-        self._drain_requested = False
-        self._failure: BaseException | None = None
+        self._life: Life | None = None
+        self._has_joined = False
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
 
@@ -150,15 +133,13 @@ class Node:
         """Register or update an agent on this node; lookups follow within one beat of a running node."""
         check_name("agent", agent.id)
         self._agents[agent.id] = agent
-        self._claims_as = None
-        if self._pulse is not None:
-            self._pulse.announce_soon()
+        if self._life is not None:
+            self._life.declared_anew()
 
     def remove_agent(self, agent_id: str) -> None:
         """Unregister an agent; harmless when there is none of this id."""
-        self._claims_as = None
-        if self._agents.pop(agent_id, None) is not None and self._pulse is not None:
-            self._pulse.announce_soon()
+        if self._agents.pop(agent_id, None) is not None and self._life is not None:
+            self._life.declared_anew()
 
     @property
     def task_types(self) -> frozenset[str]:
@@ -168,9 +149,7 @@ class Node:
     @property
     def memory(self) -> Memory:
         """What the mesh knows, in this node's own replica; only while it runs."""
-        if self._memory is None:
-            raise MeshError(f"node {self.name} does not run: its memory is there while it does")
-        return self._memory
+        return _living(self, self._life and self._life.memory)
 
     @property
     def profile(self) -> NodeProfile:
@@ -195,13 +174,7 @@ class Node:
     @property
     def status(self) -> NodeStatus:
         """What this node says of itself now."""
-        if self._draining:
-            return NodeStatus.SHUTTING_DOWN
-        if self._initializing:
-            return NodeStatus.INITIALIZING
-        if self._drain_requested:
-            return NodeStatus.DEGRADED
-        return NodeStatus.BUSY if self._worker is not None and self._worker.is_full else NodeStatus.ACTIVE
+        return NodeStatus.INITIALIZING if self._life is None else self._life.status
 
     async def call(self, task_type: str, payload: Mapping[str, Any]) -> Any:
         """Run one of this node's handlers here and now, without any mesh; see `call_here`."""
@@ -232,7 +205,7 @@ class Node:
             async with self.running(url, mesh=mesh, settings=settings):
                 await self._stop.wait()
         except UnavailableError:
-            if not (self._initializing and self._stop.is_set()):
+            if self._has_joined or not self._stop.is_set():
                 raise
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -253,7 +226,11 @@ class Node:
         if mesh is not None:
             options = replace(options, mesh=check_name("mesh", mesh))
         self._protocol = PROTOCOLS.get(split_url(url).scheme.partition("+")[0], "")
-        self._prepare(settings)
+        self._has_joined = False
+        self._stop.clear()
+        self._stop_now.clear()
+        if settings.auto_join_network and not self._agents:
+            self._agents[self.name] = self._own_agent()
         backend = await once_reachable(
             partial(open_backend, url, options),
             patience_s=settings.join_patience_seconds,
@@ -261,140 +238,36 @@ class Node:
             stopped=self._stop.is_set,
             rng=Random(),
         )
+        place = Place(backend=backend, url=url, options=options, settings=settings)
+        self._life = Life(self._character(), place, stop=self._stop, hurry=self._stop_now)
         try:
-            async with (
-                memory_of(backend, self.profile, options=options, settings=settings) as self._memory,
-                self._working(backend, url=url, options=options, settings=settings),
-            ):
+            async with self._life.living():
+                self._has_joined = True
                 yield self
-            if self._failure is not None:
-                raise self._failure
         finally:
+            self._life = None
             await backend.aclose()
 
-    def _prepare(self, settings: Settings) -> None:
-        self._draining = False
-        self._initializing = True
-        self._is_strained = False
-        self._failure = None
-        self._limits = Limits(memory_mb=settings.memory_limit_mb, cpu_percent=settings.cpu_limit_percent)
-        self._stop.clear()
-        self._stop_now.clear()
-        if settings.auto_join_network and not self._agents:
-            own = Agent(
-                id=self.name,
-                name=self.name,
-                role=self._role,
-                capabilities=self._capabilities,
-                specializations=self._specializations,
-            )
-            self._agents[own.id] = own
-
-    @asynccontextmanager
-    async def _working(
-        self, backend: Backend, *, url: str, options: BackendOptions, settings: Settings
-    ) -> AsyncGenerator[None, None]:
-        signs = VitalSigns(self._tally, limits=self._limits)
-        pulse = Pulse(
-            PulseSettings(
-                url=url,
-                options=options,
-                profile=lambda: self.profile,
-                vitals=partial(self._vitals, signs, asyncio.get_running_loop()),
-                holds=self._holds,
-                patience_s=settings.join_patience_seconds,
-            ),
-            self,
+    def _character(self) -> Character:
+        return Character(
+            name=self.name,
+            profile=lambda: self.profile,
+            handlers=self._handlers,
+            capacity=self.concurrency,
+            grace_s=self._grace.total_seconds(),
         )
-        worker = Worker(
-            backend.tasks,
-            self._handlers,
-            WorkerSettings(
-                capacity=self.concurrency,
-                timings=options.tasks,
-                max_result_bytes=settings.max_payload_bytes,
-                claimer=self._claimer,
-            ),
-            holds=self._holds,
-            tally=self._tally,
-            renew_soon=pulse.renew_soon,
+
+    def _own_agent(self) -> Agent:
+        return Agent(
+            id=self.name,
+            name=self.name,
+            role=self._role,
+            capabilities=self._capabilities,
+            specializations=self._specializations,
         )
-        self._pulse, self._worker = pulse, worker
-        try:
-            self.joined(await pulse.start())
-            self._initializing = False
-            pulse.beat_soon()
-            logger.info(
-                "node %s joined mesh %s as incarnation %d", self.name, options.mesh, self._membership.incarnation
-            )
-            working = asyncio.create_task(worker.run(), name="meshd worker")
-            working.add_done_callback(lambda _: self._stop.set())
-            try:
-                yield
-            finally:
-                await self._drain(worker, working, pulse)
-        finally:
-            await pulse.aclose()
-            self._pulse = self._worker = None
-            logger.info("node %s left", self.name)
 
-    async def _drain(self, worker: Worker, working: asyncio.Task[None], pulse: Pulse) -> None:
-        self._draining = True
-        worker.stop()
-        pulse.beat_soon()
-        if self._failure is not None:
-            worker.stop_tasks(StopCause.LOST)
-        hurry = asyncio.create_task(self._stop_now.wait())
-        await asyncio.wait({working, hurry}, timeout=self._grace.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        if not working.done():
-            worker.stop_tasks(StopCause.DRAINED)
-            await asyncio.wait({working}, timeout=2.0)
-        if not working.done():
-            logger.warning("%d handlers did not stop; their tasks are taken back from them", worker.open_tasks)
-            working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
 
-    def _vitals(self, signs: VitalSigns, loop: asyncio.AbstractEventLoop) -> Vitals:
-        """Measure; called by the pulse on its own thread, so the worker is told on the node's `loop`."""
-        worker = self._worker
-        vitals = signs.measure(status=self.status, open_tasks=0 if worker is None else worker.open_tasks)
-        if worker is not None and signs.is_strained != self._is_strained:
-            self._is_strained = signs.is_strained
-            loop.call_soon_threadsafe(worker.strain, signs.is_strained)
-        return vitals
-
-    def _claimer(self) -> Claimer:
-        if self._claims_as is None:
-            self._claims_as = claimer_of(self.profile, incarnation=self._membership.incarnation)
-        return self._claims_as
-
-    def joined(self, membership: Membership) -> None:
-        """The pulse joined again under a new incarnation: claim as that from now on."""
-        self._membership = membership
-        self._claims_as = None
-
-    def failed(self, error: BaseException) -> None:
-        """The node is no member any more and cannot be one: stop, and report nothing about what runs here."""
-        logger.error("node %s stops: %s", self.name, error)
-        self._failure = error
-        self._stop.set()
-
-    def drain_requested(self, requested: bool) -> None:
-        """Somebody asked this node to claim no more, or withdrew that."""
-        self._drain_requested = requested
-        if self._worker is not None:
-            self._worker.pause(requested)
-        if self._pulse is not None:
-            self._pulse.beat_soon()
-
-    def lost(self, task_ids: Sequence[str]) -> None:
-        """Tasks were taken from this node: stop their handlers."""
-        if self._worker is not None:
-            self._worker.stop_tasks(StopCause.LOST, task_ids)
-
-    def cancel_requested(self, task_ids: Sequence[str]) -> None:
-        """Tasks were cancelled: ask their handlers to stop."""
-        if self._worker is not None:
-            self._worker.stop_tasks(StopCause.CANCELLED, task_ids)
+def _living(node: Node, part: T | None) -> T:
+    if part is None:
+        raise MeshError(f"node {node.name} does not run: what belongs to its life is there only while it does")
+    return part
