@@ -8,6 +8,7 @@
     │   ├── PayloadTooLargeError
     │   ├── NoCandidateError
     │   ├── MemoryRefusedError
+    │   ├── NotElectorError
     │   └── ParentsApartError
     ├── NotFoundError                 accept, or name something that exists
     │   └── UnknownParentError
@@ -17,6 +18,9 @@
     │   ├── InvalidTransitionError
     │   ├── FencedError
     │   ├── WriteConflictError
+    │   ├── AlreadyVotedError
+    │   ├── ClosedError
+    │   ├── NotLeaderError
     │   └── NotMasterError
     ├── UnavailableError              retry later
     │   ├── StoreUnreachableError
@@ -24,32 +28,20 @@
     │   ├── BackpressureError
     │   ├── UnconfirmedError
     │   ├── StaleReadError
+    │   ├── PeerUnreachableError
     │   └── LogTrimmedError
     ├── DeadlineError                 allow more time, or accept
     ├── TaskNotCompletedError         the task ended without a result
+    ├── UnhandledMessageError         whoever was asked has no handler for it
     └── CorruptDataError              alarm: stored data cannot be what we wrote
 
 Every error has a stable `code`, says whether a retry can help, and maps to one process exit code in `EXIT_CODES`.
 Messages are lower case: the fact, its identifiers, then the fix.
 """
 
-from enum import IntEnum
 from typing import ClassVar
 
-
-class ExitCode(IntEnum):
-    """Exit codes of every command."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    NOT_FOUND = 3
-    UNREACHABLE = 4
-    DENIED = 5
-    TIMEOUT = 6
-    CONFLICT = 7
-    DEGRADED = 8
-    CORRUPT = 9
+from meshd.exit_codes import EXIT_CODES, ExitCode
 
 
 class MeshError(Exception):
@@ -100,12 +92,12 @@ class PayloadTooLargeError(InvalidArgumentError):
 
     code = "payload_too_large"
 
-    def __init__(self, what: str, *, size: int, limit: int) -> None:
+    def __init__(self, what: str, *, size: int, limit: int, setting: str = "tasks.max_payload_bytes") -> None:
         self.size = size
         self.limit = limit
         super().__init__(
             f"{what} is {size} bytes, over the limit of {limit}; store it elsewhere and pass a reference, "
-            "or raise tasks.max_payload_bytes"
+            f"or raise {setting}"
         )
 
 
@@ -124,6 +116,19 @@ class MemoryRefusedError(InvalidArgumentError):
         self.key = key
         self.why = why
         super().__init__(f"memory key {key!r} was refused: {why}; {fix}")
+
+
+class NotElectorError(InvalidArgumentError):
+    """Somebody voted who is not in the proposal's electorate; nothing was counted."""
+
+    code = "not_elector"
+
+    def __init__(self, proposal_id: str, *, voter: str) -> None:
+        self.proposal_id = proposal_id
+        self.voter = voter
+        super().__init__(
+            f"proposal {proposal_id}: {voter!r} is not one of its electors; who may vote was fixed when it was made"
+        )
 
 
 class ParentsApartError(InvalidArgumentError):
@@ -202,7 +207,9 @@ class FencedError(ConflictError):
         self.subject = subject
         self.token = token
         self.current = current
-        super().__init__(f"{subject}: token {token} is behind {current}")
+        super().__init__(
+            f"{subject}: token {token} is behind {current}" if current else f"{subject}: {token} has ended"
+        )
 
 
 class WriteConflictError(ConflictError):
@@ -216,6 +223,40 @@ class WriteConflictError(ConflictError):
         self.current = current
         was, now = (", ".join(each) or "nothing" for each in (expected, current))
         super().__init__(f"memory key {key!r} has {now} where {was} was expected; read it again")
+
+
+class AlreadyVotedError(ConflictError):
+    """The voter said something else before; the first vote is final."""
+
+    code = "already_voted"
+
+    def __init__(self, proposal_id: str, *, voter: str, choice: str) -> None:
+        self.proposal_id = proposal_id
+        self.voter = voter
+        self.choice = choice
+        super().__init__(f"proposal {proposal_id}: {voter} voted {choice} already; the first vote is final")
+
+
+class ClosedError(ConflictError):
+    """The proposal is decided, or its time is over; the vote was not counted."""
+
+    code = "closed"
+
+    def __init__(self, proposal_id: str, *, state: str) -> None:
+        self.proposal_id = proposal_id
+        self.state = state
+        super().__init__(f"proposal {proposal_id} is {state}: votes are no longer counted")
+
+
+class NotLeaderError(ConflictError):
+    """Leadership ended while its holder was at work; what it did not finish is for the next leader."""
+
+    code = "not_leader"
+
+    def __init__(self, scope: str, *, token: int) -> None:
+        self.scope = scope
+        self.token = token
+        super().__init__(f"leadership of {scope} ended, term {token}; stand for it again")
 
 
 class NotMasterError(ConflictError):
@@ -266,6 +307,16 @@ class StaleReadError(UnavailableError):
     code = "stale_read"
 
 
+class PeerUnreachableError(UnavailableError):
+    """Another node did not answer over its link; the request may or may not have been acted on."""
+
+    code = "peer_unreachable"
+
+    def __init__(self, address: str, *, reason: str) -> None:
+        self.address = address
+        super().__init__(f"node at {address} did not answer: {reason}")
+
+
 class LogTrimmedError(UnavailableError):
     """Events before the cursor were trimmed: some were missed. Read the state anew, then follow from `oldest`."""
 
@@ -298,39 +349,13 @@ class TaskNotCompletedError(MeshError):
         super().__init__(f"task {task_id} is {state}: {reason}")
 
 
+class UnhandledMessageError(MeshError):
+    """Whoever was asked has no handler for the message, or its handler failed each time."""
+
+    code = "unhandled_message"
+
+
 class CorruptDataError(MeshError):
     """Stored data is not what meshd writes: a damaged file or a foreign writer. Nothing was changed."""
 
     code = "corrupt_data"
-
-
-EXIT_CODES: dict[str, ExitCode] = {
-    "error": ExitCode.FAILED,
-    "configuration": ExitCode.USAGE,
-    "unknown_setting": ExitCode.USAGE,
-    "invalid_argument": ExitCode.USAGE,
-    "invalid_payload": ExitCode.USAGE,
-    "payload_too_large": ExitCode.USAGE,
-    "no_candidate": ExitCode.NOT_FOUND,
-    "memory_refused": ExitCode.USAGE,
-    "parents_apart": ExitCode.USAGE,
-    "not_found": ExitCode.NOT_FOUND,
-    "unknown_parent": ExitCode.NOT_FOUND,
-    "conflict": ExitCode.CONFLICT,
-    "already_exists": ExitCode.CONFLICT,
-    "revision_mismatch": ExitCode.CONFLICT,
-    "invalid_transition": ExitCode.CONFLICT,
-    "fenced": ExitCode.CONFLICT,
-    "write_conflict": ExitCode.CONFLICT,
-    "not_master": ExitCode.CONFLICT,
-    "unavailable": ExitCode.UNREACHABLE,
-    "store_unreachable": ExitCode.UNREACHABLE,
-    "store_read_only": ExitCode.DENIED,
-    "backpressure": ExitCode.DEGRADED,
-    "unconfirmed": ExitCode.DEGRADED,
-    "stale_read": ExitCode.DEGRADED,
-    "log_trimmed": ExitCode.DEGRADED,
-    "deadline": ExitCode.TIMEOUT,
-    "task_not_completed": ExitCode.FAILED,
-    "corrupt_data": ExitCode.CORRUPT,
-}

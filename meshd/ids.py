@@ -33,6 +33,12 @@ def tail_of(key: str) -> str:
     return "".join([_ALPHABET[(value >> shift) & 31] for shift in range(5 * (TAIL - 1), -1, -5)])
 
 
+def part_id(key: str, part: str) -> str:
+    """Return the id of a part of what a key names: the same each time, kept where the key is, before all other ids."""
+    value = int.from_bytes(hashlib.sha256(f"{key}\n{part}".encode()).digest()[:8], "big")
+    return "0" * 10 + "".join([_ALPHABET[(value >> shift) & 31] for shift in range(55, -1, -5)]) + tail_of(key)
+
+
 def check_name(kind: str, name: str) -> str:
     """Return `name` unchanged if it may name a mesh, node, agent, task type or capability.
 

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
-from meshd.backends import Backend, open_backend, redact
+from meshd.backends import Backend, redact
+from meshd.backends.bootstrap import open_first
+from meshd.electors import votes_of
 from meshd.errors import ConfigurationError, MeshError
 from meshd.events import EventBus
 from meshd.ids import check_name, new_id
@@ -17,6 +20,7 @@ from meshd.memory.requesting import Progress
 from meshd.memory.sealing import Seal
 from meshd.memory.service import Memory
 from meshd.memory.syncing import SyncReport
+from meshd.messages.service import Messages
 from meshd.nodes.model import Verdict, node_topic
 from meshd.nodes.service import NodeService
 from meshd.records import RecordStore
@@ -26,7 +30,10 @@ from meshd.tasks.rates import CompletionRate, completion_rate
 from meshd.tasks.request import TaskDefaults
 from meshd.tasks.service import TaskService
 from meshd.tasks.waiting import EndWatcher
+from meshd.topology.service import TopologyService
 from meshd.upkeep import UpkeepReport, keep_up
+from meshd.uses import MessageUses
+from meshd.votes.service import VoteService
 
 T = TypeVar("T")
 
@@ -43,7 +50,7 @@ class Mesh:
 
     def __init__(self, url: str | None = None, *, mesh: str | None = None, settings: Settings | None = None) -> None:
         self._settings = settings or Settings.load()
-        self._url = url or self._settings.store_url
+        self._urls = (url,) if url else self._settings.store_urls
         options = self._settings.backend_options()
         self._options = replace(options, mesh=check_name("mesh", mesh or options.mesh))
         self._backend: Backend | None = None
@@ -52,11 +59,15 @@ class Mesh:
         self._nodes: NodeService | None = None
         self._access: HubAccess | None = None
         self._memory: Memory | None = None
+        self._messages: Messages | None = None
+        self._uses: MessageUses | None = None
+        self._topology: TopologyService | None = None
+        self._votes: VoteService | None = None
 
     @property
     def url(self) -> str:
         """Where the store is, password hidden."""
-        return redact(self._url)
+        return redact(self._urls[0])
 
     @property
     def name(self) -> str:
@@ -84,6 +95,18 @@ class Mesh:
         return _opened(self._memory)
 
     @property
+    def messages(self) -> Messages:
+        return _opened(self._messages)
+
+    @property
+    def topology(self) -> TopologyService:
+        return _opened(self._topology)
+
+    @property
+    def votes(self) -> VoteService:
+        return _opened(self._votes)
+
+    @property
     def records(self) -> RecordStore:
         return self.backend.records
 
@@ -100,11 +123,26 @@ class Mesh:
             CorruptDataError: what is there is not a sound meshd store.
         """
         if self._backend is None:
-            backend = await open_backend(self._url, self._options)
+            url, backend = await open_first(self._urls, self._options)
+            self._urls = (url,)
             client = f"client:{new_id()}"
             self._backend = backend
             self._watcher = EndWatcher(backend.tasks, backend.events, topic=client)
-            self._nodes = NodeService(backend.nodes, open_counts=backend.tasks.open_counts, call_node=self._call_node)
+            self._messages = self._open_messages(backend, client)
+            author = self._settings.node_name or client
+            self._votes = votes_of(backend, self._messages, self._settings.votes, proposer=author)
+            self._nodes = NodeService(
+                backend.nodes,
+                events=backend.events,
+                open_counts=backend.tasks.open_counts,
+                call_node=self._call_node,
+            )
+            self._topology = TopologyService(
+                backend.records,
+                backend.events,
+                self._settings.topology.options(),
+                look_at_nodes=backend.nodes.list,
+            )
             self._tasks = TaskService(
                 backend.tasks,
                 admission=Admission(backend.tasks, patience_s=self._settings.tasks.queue_wait_seconds),
@@ -113,6 +151,7 @@ class Mesh:
                 look_at_nodes=self._nodes.list,
                 call_node=self._call_node,
                 placement=self._settings.placement(),
+                nearness=partial(self._topology.nearness, own) if (own := self._settings.node_name) else None,
             )
             try:
                 self._access, self._memory = self._open_memory(backend, client)
@@ -125,11 +164,16 @@ class Mesh:
         """Close the connection; waits in progress are cancelled. Idempotent."""
         if self._watcher is not None:
             await self._watcher.aclose()
+        if self._messages is not None:
+            await self._messages.aclose()
+        if self._uses is not None:
+            await self._uses.aclose()
         if self._access is not None:
             await self._access.aclose()
         if self._backend is not None:
             await self._backend.aclose()
         self._backend = self._watcher = self._tasks = self._nodes = self._access = self._memory = None
+        self._messages = self._uses = self._topology = self._votes = None
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -162,6 +206,20 @@ class Mesh:
         author = Author(node=self._settings.node_name, rank=rank)
         memory = Memory.over(access, rules=own.rules(), author=author, is_compressing=own.compression_enabled)
         return access, memory
+
+    def _open_messages(self, backend: Backend, client: str) -> Messages:
+        async def everyone() -> frozenset[str]:
+            return frozenset(agent.id for node in await backend.nodes.list() for agent in node.profile.agents)
+
+        uses = self._uses = MessageUses(backend.events, by=client)
+        return Messages(
+            backend.records,
+            backend.events,
+            sender=client,
+            options=self._settings.messages.options(),
+            everyone=everyone,
+            on_sent=uses.sent,
+        )
 
     async def _call_node(self, node_id: str) -> None:
         await self.events.publish(node_topic(node_id), {})

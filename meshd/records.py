@@ -27,6 +27,8 @@ class Record:
     """Store time of that write."""
     read_ms: int
     """Store time of this read."""
+    expires_ms: int | None = None
+    """Store time at which it is gone unless written again; `None`: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ class RecordStore(Protocol):
         ...
 
     async def count(self, prefix: str) -> int:
-        """Return how many records have a key that starts with `prefix`, in O(log n); expired ones may still count."""
+        """Return how many keys start with `prefix`, without reading the records; expired ones may still count."""
         ...
 
 

@@ -7,14 +7,12 @@ nobody knows is an error that says where it stands and which name is nearest. `S
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
-    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -27,6 +25,12 @@ from meshd.ids import check_name
 from meshd.nodes.model import NodeTimings, NodeType
 from meshd.settings_layers import Gathered, gather, leaf_keys
 from meshd.settings_memory import MemorySyncSettings
+from meshd.settings_messages import MessagesSettings
+from meshd.settings_peers import PeersSettings
+from meshd.settings_redis import RedisSettings
+from meshd.settings_roles import RolesSettings
+from meshd.settings_topology import TopologySettings
+from meshd.settings_votes import VotesSettings
 from meshd.tasks.model import Durability, TaskPolicy, TaskTimings
 from meshd.tasks.placement import PlacementSettings
 from meshd.tasks.routing import capability, labels_of
@@ -37,48 +41,6 @@ _LATER_PROTOCOLS = frozenset({"grpc_mesh", "hybrid"})
 Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
 Names = tuple[str, ...]
 _SECTION = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class RedisSettings(BaseModel):
-    """Where Redis is, when the protocol is `redis_distributed` and no url is given."""
-
-    model_config = _SECTION
-
-    host: str = "localhost"
-    port: Annotated[int, Field(ge=1, le=65_535)] = 6379
-    db: Annotated[int, Field(ge=0)] = 0
-    username: str = ""
-    password: SecretStr = SecretStr("")
-    """Never printed."""
-    password_file: str = ""
-    """File that holds the password: a mounted secret."""
-    tls: bool = False
-    connection_pool_size: Annotated[int, Field(ge=1, le=10_000)] = 20
-    replicas: Annotated[int, Field(ge=1, le=100)] = 1
-    """Replicas that must have a write at durability D3: a majority of those that may take over."""
-    partitions: Annotated[int, Field(ge=0, le=256)] = 0
-    """Parts the tasks of a new mesh are kept in, for good; 0: one on a server, 8 for each primary of a cluster."""
-    accept_eviction: bool = False
-    """Use a server that may throw keys away when its memory is full: tasks can vanish then."""
-
-    @model_validator(mode="after")
-    def _one_password(self) -> Self:
-        if self.password_file and self.password.get_secret_value():
-            raise ValueError("password and password_file are both set; keep one")
-        return self
-
-    @property
-    def url(self) -> str:
-        """Return the store url these settings spell, password included."""
-        password = self.password.get_secret_value()
-        if self.password_file:
-            try:
-                password = Path(self.password_file).read_text(encoding="utf-8").strip()
-            except OSError as exc:
-                raise ConfigurationError(f"redis.password_file {self.password_file}: {exc.strerror}") from exc
-        credentials = f"{quote(self.username, safe='')}:{quote(password, safe='')}@" if password else ""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'rediss' if self.tls else 'redis'}://{credentials}{host}:{self.port}/{self.db}"
 
 
 class TaskDistributionSettings(BaseModel):
@@ -174,6 +136,8 @@ class Settings(BaseModel):
     protocol: Protocol = "sqlite_local"
     url: Annotated[str, Field(repr=False)] = ""
     """Store url; empty: made from protocol and its section."""
+    bootstrap_nodes: Annotated[Names, Field(repr=False)] = ()
+    """Addresses of the store to try in turn, each a url or `host:port` of a Redis; used in place of the one address."""
     mesh: str = "default"
     """Name of the mesh: meshes on one store do not see each other."""
     node_type: str = NodeType.GENERAL.value
@@ -215,6 +179,11 @@ class Settings(BaseModel):
     task_distribution: TaskDistributionSettings = TaskDistributionSettings()
     tasks: TasksSettings = TasksSettings()
     memory_sync: MemorySyncSettings = MemorySyncSettings()
+    messages: MessagesSettings = MessagesSettings()
+    peers: PeersSettings = PeersSettings()
+    topology: TopologySettings = TopologySettings()
+    votes: VotesSettings = VotesSettings()
+    roles: RolesSettings = RolesSettings()
     logging: LoggingSettings = LoggingSettings()
 
     _given: Gathered = PrivateAttr(default_factory=Gathered)
@@ -245,13 +214,27 @@ class Settings(BaseModel):
 
     @property
     def store_url(self) -> str:
-        """Return the url of the store, password included: `url`, else made from the protocol's section.
+        """Return the url of the store, password included: the first that is tried.
+
+        Raises:
+            ConfigurationError: the password file cannot be read.
+        """
+        return self.store_urls[0]
+
+    @property
+    def store_urls(self) -> Names:
+        """Return the addresses of the store, passwords included, in the order in which they are tried.
 
         Raises:
             ConfigurationError: the password file cannot be read.
         """
         if self.url:
-            return self.url
+            return (self.url,)
+        if self.bootstrap_nodes:
+            return tuple(self.redis.url_of(node) for node in self.bootstrap_nodes)
+        return (self._made_url(),)
+
+    def _made_url(self) -> str:
         return f"sqlite:///{self.sqlite_db_path}" if self.protocol == "sqlite_local" else self.redis.url
 
     @property
@@ -319,6 +302,7 @@ class Settings(BaseModel):
         """Return every setting by its dotted key, passwords hidden."""
         values: dict[str, Any] = self.model_dump(mode="json")
         values["url"] = redact(self.url)
+        values["bootstrap_nodes"] = [redact(node) for node in self.bootstrap_nodes]
         return {key: _at(values, key) for key in leaf_keys(type(self))}
 
     @field_validator("protocol", mode="before")
@@ -328,7 +312,7 @@ class Settings(BaseModel):
             raise ValueError(f"protocol {value} is not available yet; use sqlite_local or redis_distributed")
         return value
 
-    @field_validator("capabilities", "labels", "specializations", mode="before")
+    @field_validator("bootstrap_nodes", "capabilities", "labels", "specializations", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):

@@ -12,6 +12,7 @@ FILE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "network.host": "host",
         "network.port": "port",
+        "network.bootstrap_nodes": "bootstrap_nodes",
         "network.connection_pool_size": "redis.connection_pool_size",
         "agents.auto_join_network": "auto_join_network",
         "agents.capabilities": "capabilities",
@@ -43,6 +44,14 @@ ENVIRONMENT_ALIASES: Mapping[str, str] = MappingProxyType(
         "REDIS_DB": "redis.db",
         "LOG_LEVEL": "logging.level",
         "LOG_FORMAT": "logging.format",
+        "INITIAL_EDGE_WEIGHT": "topology.initial_edge_weight",
+        "REINFORCEMENT_AMOUNT": "topology.reinforcement_amount",
+        "DECAY_RATE": "topology.decay_rate",
+        "DECAY_INTERVAL": "topology.decay_interval_seconds",
+        "PRUNE_THRESHOLD": "topology.prune_threshold",
+        "QUORUM_THRESHOLD": "votes.quorum",
+        "PROPOSAL_TIMEOUT": "votes.proposal_timeout_seconds",
+        "WAGGLE_INTENSITY_MIN": "votes.waggle_intensity_min",
     }
 )
 """Older environment variable → the setting it is now; two settings joined by `+` take `host:port`."""
@@ -56,7 +65,6 @@ LATER_KEYS = frozenset(
         "atomspace",
         "network.atomspace_port",
         "network.auto_discover",
-        "network.bootstrap_nodes",
         "network.message_buffer_size",
         "agents.max_agents_per_task",
         "discovery.agent_discovery_interval",
@@ -69,20 +77,6 @@ LATER_KEYS = frozenset(
 )
 """Keys, and sections with all they hold, whose feature comes later."""
 
-LATER_ENVIRONMENT = frozenset(
-    {
-        "INITIAL_EDGE_WEIGHT",
-        "REINFORCEMENT_AMOUNT",
-        "DECAY_RATE",
-        "DECAY_INTERVAL",
-        "PRUNE_THRESHOLD",
-        "QUORUM_THRESHOLD",
-        "PROPOSAL_TIMEOUT",
-        "WAGGLE_INTENSITY_MIN",
-    }
-)
-"""Environment variables whose feature comes later."""
-
 IN_EFFECT: Mapping[str, Any] = MappingProxyType(
     {
         "monitoring.enabled": False,
@@ -92,7 +86,6 @@ IN_EFFECT: Mapping[str, Any] = MappingProxyType(
         "security.enable_authentication": False,
         "security.message_encryption": False,
         "network.auto_discover": True,
-        "network.bootstrap_nodes": [],
         "logging.distributed_operations": False,
         "logging.atomspace_sync": False,
         "logging.agent_discovery": False,

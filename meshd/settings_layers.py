@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from meshd.codec import parse_json
 from meshd.errors import ConfigurationError, InvalidPayloadError, UnknownSettingError
-from meshd.settings_aliases import ENVIRONMENT_ALIASES, FILE_ALIASES, LATER_ENVIRONMENT, is_in_effect, is_later
+from meshd.settings_aliases import ENVIRONMENT_ALIASES, FILE_ALIASES, is_in_effect, is_later
 
 PREFIX = "MESHD_"
 CONFIG_VARIABLE = "MESHD_CONFIG"
@@ -182,8 +182,6 @@ def _is_compound(info: FieldInfo) -> bool:
 
 def _older_environment_layer() -> _Layer:
     layer = _Layer()
-    for name in sorted(LATER_ENVIRONMENT & os.environ.keys()):
-        raise ConfigurationError(f"{name} in the environment: this setting is not available yet; unset it")
     for name, key in ENVIRONMENT_ALIASES.items():
         value = os.environ.get(name)
         if not value:

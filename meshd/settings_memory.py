@@ -110,6 +110,7 @@ class MemorySyncSettings(BaseModel):
             batch_delay=timedelta(seconds=self.batch_delay_seconds),
             batch_size=self.max_sync_batch_size,
             interval=timedelta(seconds=self.sync_interval_seconds),
+            max_drift=timedelta(seconds=self.max_drift_seconds),
             priority_threshold=self.sync_priority_threshold,
         )
 

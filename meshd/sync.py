@@ -16,6 +16,9 @@ from meshd.memory.syncing import SyncReport
 from meshd.mesh import Mesh
 from meshd.settings import Settings
 from meshd.sync_memory import SyncMemory
+from meshd.sync_messages import SyncMessages
+from meshd.sync_topology import SyncTopology
+from meshd.sync_votes import SyncVotes
 from meshd.tasks.dead import DeadLetters
 from meshd.tasks.model import Durability, Receipt, Task
 from meshd.tasks.rates import CompletionRate
@@ -144,6 +147,12 @@ class SyncNodes:
         self.list = portal.wrap(mesh.nodes.list)
         self.get = portal.wrap(mesh.nodes.get)
         self.holders = portal.wrap(mesh.nodes.holders)
+        self.evidence = portal.wrap(mesh.nodes.evidence)
+        self.connectivity = portal.wrap(mesh.nodes.connectivity)
+        self.partitions = portal.wrap(mesh.nodes.partitions)
+        self.history = portal.wrap(mesh.nodes.history)
+        self.splits = portal.wrap(mesh.nodes.splits)
+        self.uptimes = portal.wrap(mesh.nodes.uptimes)
         self.drain = portal.wrap(mesh.nodes.drain)
         self.resume = portal.wrap(mesh.nodes.resume)
 
@@ -158,6 +167,9 @@ class SyncMesh:
     tasks: SyncTasks
     nodes: SyncNodes
     memory: SyncMemory
+    messages: SyncMessages
+    votes: SyncVotes
+    topology: SyncTopology
 
     def __init__(self, url: str | None = None, *, mesh: str | None = None, settings: Settings | None = None) -> None:
         self._mesh = Mesh(url, mesh=mesh, settings=settings)
@@ -221,4 +233,7 @@ class SyncMesh:
             self.tasks = SyncTasks(portal, self._mesh.tasks)
             self.nodes = SyncNodes(portal, self._mesh)
             self.memory = SyncMemory(portal, self._mesh.memory)
+            self.messages = SyncMessages(portal, self._mesh.messages)
+            self.votes = SyncVotes(portal, self._mesh.votes)
+            self.topology = SyncTopology(portal, self._mesh.topology)
         return self._portal

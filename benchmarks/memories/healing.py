@@ -10,7 +10,7 @@ from time import perf_counter
 from benchmarks.lab.report import Row, Section, at_most
 from benchmarks.lab.servers import Server
 from benchmarks.memories.replicas import hub_at, replica, write
-from meshd.memory.replica import Replica
+from meshd.memory.replication.replica import Replica
 from tests.support.proxy import proxied
 
 APART = 10_000

@@ -8,7 +8,7 @@ from benchmarks.memories.drafts import BODY, SEAL
 from meshd.backends import Backend, BackendOptions, open_backend, open_replica
 from meshd.memory.access import Draft
 from meshd.memory.model import Strategy
-from meshd.memory.replica import Replica
+from meshd.memory.replication.replica import Replica
 from meshd.memory.stamping import Stamper
 from meshd.memory.syncing import SyncOptions
 

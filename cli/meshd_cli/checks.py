@@ -60,8 +60,8 @@ def _checks(session: Session, *, repair: bool) -> Iterable[Check]:
     yield Check(name="settings", state="ok", detail=f"{len(given)} given, the rest by default")
     yield _state_dir(Path(settings.state_dir))
     try:
-        url = settings.store_url
-        port = _port(url)
+        ports = [_port(url) for url in settings.store_urls]
+        port = next((port for port in ports if port.state != "fail"), ports[0])
         yield port
         if port.state == "fail":
             return

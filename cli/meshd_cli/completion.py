@@ -18,6 +18,15 @@ def node_ids(incomplete: str) -> list[str]:
     return _ask(ids, incomplete)
 
 
+def agent_ids(incomplete: str) -> list[str]:
+    """Return ids of the agents of live nodes."""
+
+    async def ids(mesh: "Mesh") -> list[str]:
+        return sorted({agent.id for node in await mesh.nodes.list() for agent in node.profile.agents})
+
+    return _ask(ids, incomplete)
+
+
 def task_ids(incomplete: str) -> list[str]:
     """Return ids of the newest tasks."""
 

@@ -11,7 +11,12 @@ from meshd.tasks.explain import ParentView
 from meshd.tasks.model import Task, TaskError, TaskState
 from meshd.tasks.routing import requirements_of
 
-BANDS = {Verdict.ALIVE: "active", Verdict.SUSPECT: "stale", Verdict.DEAD: "offline"}
+BANDS = {
+    Verdict.ALIVE: "active",
+    Verdict.SUSPECT: "stale",
+    Verdict.PARTITIONED: "partitioned",
+    Verdict.DEAD: "offline",
+}
 """The words of `mesh agents` for how fresh a heartbeat is."""
 
 OFFLINE = "offline"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from meshd.errors import ConflictError, ExitCode, MeshError
+from meshd.errors import ConflictError, MeshError
+from meshd.exit_codes import ExitCode
 from meshd.mesh import Mesh
 from meshd.nodes.model import Node
 from meshd.runtime.arrivals import wait_visible
@@ -59,6 +60,7 @@ def plan(session: Session, file: Path, *, grace: timedelta) -> Plan:
             session,
             "--lifeline",
             f"--log-file={state.log_file(spec.name)}",
+            verb=("node", "start") if spec.plays is None else ("role", "start", spec.plays),
             env=_with_folder(spec.env, file.resolve().parent),
         )
         for spec in fleet.processes()

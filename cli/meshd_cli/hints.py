@@ -18,6 +18,7 @@ HINTS = {
     "unconfirmed": "`mesh sync` shows which replicas are behind; the write itself is kept",
     "stale_read": "read again, or `mesh sync` first",
     "deadline": "it goes on; `mesh tasks wait ID` waits for it",
+    "unhandled_message": "`mesh message unhandled` lists what no handler took, and why",
     "task_not_completed": "`mesh tasks show ID` has every error; `mesh tasks redrive ID` runs it again",
 }
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from meshd.errors import ConfigurationError, ExitCode, MeshError, NotFoundError
+from meshd.errors import ConfigurationError, MeshError, NotFoundError
+from meshd.exit_codes import ExitCode
 from meshd.mesh import Mesh
 from meshd.nodes.model import Node
 from meshd.runtime import local
@@ -28,16 +29,17 @@ def state_of(settings: Settings) -> StateDir:
     return StateDir(Path(settings.state_dir).resolve())
 
 
-def start(session: Session, words: NodeWords, ties: Ties) -> ExitCode:
-    """Be a node until told to end; return the process's exit code.
+def start(session: Session, words: NodeWords, ties: Ties, *, settings: Settings | None = None) -> ExitCode:
+    """Be a node until told to end, with other settings than the session's if given; return the process's exit code.
 
     Raises:
         ConfigurationError: the mesh is disabled here, or the module cannot be used.
     """
     require_enabled(session)
-    node = build_node(words, session.settings)
+    settings = settings or session.settings
+    node = build_node(words, settings)
     try:
-        run_node(node, settings=session.settings, ties=ties, verbose=session.debug or session.verbose)
+        run_node(node, settings=settings, ties=ties, verbose=session.debug or session.verbose)
     except MeshError as exc:
         render.error(exc, debug=session.debug)
         return exc.exit_code

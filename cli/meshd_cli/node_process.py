@@ -1,7 +1,7 @@
 """From the words of `mesh node start` to a node, and to the command line that starts the same node elsewhere."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -94,12 +94,17 @@ def build_node(words: NodeWords, settings: Settings) -> Node:
 
 
 def start_command(
-    words: NodeWords, session: Session, *extra: str, env: Mapping[str, str] | None = None, enabled: bool | None = None
+    words: NodeWords,
+    session: Session,
+    *extra: str,
+    verb: Sequence[str] = ("node", "start"),
+    env: Mapping[str, str] | None = None,
+    enabled: bool | None = None,
 ) -> Command:
     """Return the command that runs this node under this session's settings in another process."""
     return Command(
         name=words.name,
-        argv=(sys.executable, "-m", "meshd_cli.main", "node", "start", *words.arguments(), *extra),
+        argv=(sys.executable, "-m", "meshd_cli.main", *verb, *words.arguments(), *extra),
         cwd=Path.cwd(),
         env={**environment(session), **({"MESHD_ENABLED": "true"} if enabled else {}), **(env or {})},
     )

@@ -64,6 +64,7 @@ def _memory(replica: NodeSync) -> dict[str, Any]:
         "duration_ms": replica.duration_ms,
         "pending": replica.pending,
         "refused": replica.refused,
+        "differing": list(replica.differing),
     }
 
 

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from meshd.backends.port import Backend, BackendOptions
 from meshd.errors import ConfigurationError
-from meshd.memory.local import ReplicaFile
+from meshd.memory.replication.local import ReplicaFile
 
 SCHEMES = {
     "sqlite": "meshd.backends.sqlite",

@@ -65,6 +65,10 @@ class Shared:
     access: Access
     rules: Rules = field(default_factory=Rules)
     customs: dict[str, Custom] = field(default_factory=dict[str, Custom])
+    task_now: Callable[[], str] = str
+    """Returns the id of the task on whose behalf the caller writes, empty where there is none."""
+    silent_ms: Callable[[], int] = int
+    """Returns for how long the store has not answered this process, 0 while it does."""
     is_compressing: bool = True
     """Values of 1 KB and more are stored compressed; all nodes read them either way."""
     rng: Random = field(default_factory=Random)
@@ -159,7 +163,7 @@ class MemoryCore:
             expires_ms=0 if making.body is None else _expiry(how.ttl, rule, now_ms=now_ms),
             note=how.note,
             undoes=how.undoes,
-            author=self._author,
+            author=self._author if self._author.task else replace(self._author, task=self._shared.task_now()),
         )
 
     def _saved(self, written: Written, now_ms: int) -> Saved[Any] | None:

@@ -53,6 +53,13 @@ class Entry(Generic[T]):
     """The siblings say different things, and the reader has to choose; the value is the latest."""
     needs_person: bool = False
     """The conflict waits for a human: see `conflicts` and `resolve`."""
+    silent_ms: int = field(default=0, compare=False)
+    """How long the store had not answered this node when it was read, 0 while it did: others may have written since."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it was read on a node that is cut from the store."""
+        return self.silent_ms > 0
 
     @property
     def versions(self) -> tuple[str, ...]:

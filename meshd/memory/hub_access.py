@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from random import Random
 
 from meshd.clock import Clock, system_clock
-from meshd.errors import StaleReadError
 from meshd.ids import new_id
 from meshd.memory.access import Access, Acks, Draft, Session, Written
 from meshd.memory.confirming import confirmed
@@ -44,7 +43,7 @@ class HubAccess(Access):
 
     async def read(self, keys: Sequence[str], *, session: Session | None = None) -> Sequence[Item]:
         if session is not None and not self._seen.covers(session):
-            await self._wait_for(session)
+            await self._seen.wait_for(session, timeout=self._options.read_timeout, look=self._look)
         items = await self._store.get(keys)
         for item in items:
             self._check(item)
@@ -154,13 +153,6 @@ class HubAccess(Access):
         self._seen.cover(clock.clock)
         return clock.revision
 
-    async def _wait_for(self, session: Session) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._options.read_timeout.total_seconds()
-        while True:
-            await self._learn()
-            if self._seen.covers(session):
-                return
-            if loop.time() >= end:
-                raise StaleReadError("the hub has not received yet what the session has seen; read again later")
-            await asyncio.sleep(_PAUSE_S)
+    async def _look(self) -> None:
+        await self._learn()
+        await asyncio.sleep(_PAUSE_S)

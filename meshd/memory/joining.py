@@ -6,6 +6,7 @@ Source: dotted version vectors, Almeida, Baquero, Gonçalves, Preguiça, Fonte: 
 for eventually consistent stores", DAIS 2014; node clocks: Gonçalves, Almeida, Baquero, Fonte, DAIS 2015.
 """
 
+from bisect import insort
 from collections.abc import Iterable
 
 from meshd.memory.model import LOCAL, Applied, Dot, Header, Item, NodeClock, Version
@@ -35,14 +36,27 @@ def admit(item: Item, version: Version, clock: NodeClock) -> tuple[Applied, Item
 
     The store's clock knows what the item does not: a version that is covered and not there was superseded before.
     """
-    dot = version.dot
-    if clock.get(dot.actor, 0) >= dot.seq or any(kept.dot == dot for kept in item):
+    header = version.header
+    actor, seq, seen = header.actor, header.seq, header.observed
+    if clock.get(actor, 0) >= seq:
         return Applied.KNOWN, item
-    if any(observes(kept.header, dot) for kept in item):
-        return Applied.OBSOLETE, item
-    left = [kept for kept in item if not observes(version.header, kept.dot)]
-    after = tuple(sorted([*left, version], key=lambda kept: kept.dot))
-    return (Applied.SIBLING if left else Applied.APPLIED), after
+    left: list[Version] = []
+    for kept in item:
+        other = kept.header
+        if other.actor == actor:
+            if other.seq >= seq:
+                return (Applied.KNOWN if other.seq == seq else Applied.OBSOLETE), item
+        elif other.observed.get(actor, 0) >= seq:
+            return Applied.OBSOLETE, item
+        elif seen.get(other.actor, 0) < other.seq:
+            left.append(kept)
+    applied = Applied.SIBLING if left else Applied.APPLIED
+    insort(left, version, key=_dot_of)
+    return applied, tuple(left)
+
+
+def _dot_of(version: Version) -> Dot:
+    return version.dot
 
 
 def observed_in(item: Iterable[Version], *, actor: str) -> dict[str, int]:

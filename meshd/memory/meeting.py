@@ -24,9 +24,7 @@ async def meet(
     """
     first = await request_sync(store, events, nodes=nodes, timeout=timeout, progress=progress)
     revision = (await store.clock()).revision
-    confirmed = {each.node for each in first.nodes if each.confirmed}
-    members = await store.members()
-    late = [member.node for member in members if member.node in confirmed and member.revision < revision]
+    late = [each.node for each in first.nodes if each.confirmed and each.revision < revision]
     if not late:
         return first
     second = await request_sync(store, events, nodes=late, timeout=timeout)

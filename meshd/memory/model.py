@@ -7,7 +7,6 @@ stored: so any two stores that received the same versions hold the same bytes, w
 """
 
 import hashlib
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
@@ -277,11 +276,6 @@ class Digest:
     def mark(self) -> str:
         """SHA-1 of the buckets: equal marks mean equal digests."""
         return hashlib.sha1(self.buckets, usedforsecurity=False).hexdigest()
-
-    @property
-    def root(self) -> int:
-        """The sum of all buckets: equal roots of equal clocks mean equal memories."""
-        return sum(map(int, struct.unpack(f">{len(self.buckets) // 8}Q", self.buckets))) % (1 << 64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

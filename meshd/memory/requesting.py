@@ -67,5 +67,7 @@ def _answer(node: str, member: Member | None, *, request: str) -> NodeSync:
         duration_ms=state.duration_ms if is_answer else 0,
         pending=state.pending,
         refused=state.refused,
+        revision=member.revision,
         is_equal=state.is_equal and is_answer,
+        differing=tuple(state.differing.splitlines()) if is_answer else (),
     )

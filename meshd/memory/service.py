@@ -48,14 +48,29 @@ class Memory(MemoryUndo, MemoryConflicts):
     """
 
     @classmethod
-    def over(cls, access: Access, *, rules: Rules, author: Author, is_compressing: bool = True) -> "Memory":
+    def over(
+        cls,
+        access: Access,
+        *,
+        rules: Rules,
+        author: Author,
+        is_compressing: bool = True,
+        task_now: Callable[[], str] = str,
+        silent_ms: Callable[[], int] = int,
+    ) -> "Memory":
         """Return the memory as `access` reaches it, under the rules of the settings.
+
+        `task_now` returns the task in which it is called: what is written there says so. `silent_ms` returns for how
+        long the store has not answered: what is read says that.
 
         Raises:
             ConfigurationError: a custom policy the rules name cannot be imported.
         """
         customs = customs_of(rules)
-        shared = Shared(access=access, rules=rules, customs=customs, is_compressing=is_compressing)
+        shared = Shared(
+            access=access, rules=rules, customs=customs, is_compressing=is_compressing, task_now=task_now,
+            silent_ms=silent_ms,
+        )  # fmt: skip
         return cls(shared, author=author)
 
     def by(self, *, agent: str | None = None, task: str | None = None) -> "Memory":
@@ -87,14 +102,14 @@ class Memory(MemoryUndo, MemoryConflicts):
             found = await self._then(key, at)
             return found and _as_model(found, model)
         item, resolved = await self.look(key, session=session)
-        return entry_of(item, resolved, _reader(key, model))
+        return self._marked(entry_of(item, resolved, _reader(key, model)))
 
     async def list(self, prefix: str = "", *, limit: int = 100, after: str = "") -> Sequence[Entry[Any]]:
         """Return up to `limit` keys that have a value, start with `prefix` and sort after `after`, in order."""
         found: list[Entry[Any]] = []
         now_ms = await self._access.now_ms()
         async for _, item in self._scan(prefix, after=after, page_size=min(limit, SCAN_PAGE)):
-            one = entry_of(item, self._resolve(item, now_ms), _same)
+            one = self._marked(entry_of(item, self._resolve(item, now_ms), _same))
             if one is not None:
                 found.append(one)
             if len(found) == limit:
@@ -248,6 +263,11 @@ class Memory(MemoryUndo, MemoryConflicts):
     async def readmit(self, node: str) -> bool:
         """Have the mesh take a node's writes again; return whether it was quarantined."""
         return await self._access.readmit(node)
+
+    def _marked(self, entry: Entry[T] | None) -> Entry[T] | None:
+        """Return the entry as read, marked if this node is cut from the store."""
+        silent_ms = self._shared.silent_ms()
+        return entry if entry is None or not silent_ms else replace(entry, silent_ms=silent_ms)
 
     async def _saving(self, key: str, make: Make, how: How) -> Saved[Any]:
         saved = await self.change(key, make, how)

@@ -1,7 +1,10 @@
 """What was read and written so far, as a token: whoever passes it on sees no older state, on whatever node."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
 
+from meshd.errors import StaleReadError
 from meshd.memory.access import Session
 from meshd.memory.model import LOCAL, Item, NodeClock, Version
 
@@ -38,3 +41,21 @@ class Seen:
             if known(actor, 0) < seq:
                 return False
         return True
+
+    async def wait_for(self, session: Session, *, timeout: timedelta, look: Callable[[], Awaitable[None]]) -> None:
+        """Return once `covers` is true; `look` is called again and again, and returns when more may have arrived.
+
+        Raises:
+            StaleReadError: it has not become true in time.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout.total_seconds()
+        while not self.covers(session):
+            left = end - loop.time()
+            if left <= 0:
+                raise StaleReadError("what the session has seen has not arrived here; read again later")
+            try:
+                async with asyncio.timeout(left):
+                    await look()
+            except TimeoutError:
+                continue

@@ -27,8 +27,14 @@ class Stamper:
         return self._clock() + self._offset_ms
 
     def correct(self, *, hub_ms: int, asked_ms: int) -> None:
-        """Learn the hub's time from an answer to what was asked at `asked_ms` of this machine's."""
-        self._offset_ms = hub_ms - (asked_ms + self._clock()) // 2
+        """Learn the hub's time from an answer to what was asked at `asked_ms` of this machine's.
+
+        An answer that took long tells little: what is believed already stands unless the answer rules it out.
+        """
+        now_ms = self._clock()
+        offset_ms = hub_ms - (asked_ms + now_ms) // 2
+        if abs(offset_ms - self._offset_ms) > (now_ms - asked_ms) // 2 + 1:
+            self._offset_ms = offset_ms
 
     def local_ms(self) -> int:
         """Return this machine's own time."""

@@ -26,6 +26,10 @@ class SyncOptions:
     """How often the replica reports, and compares its clock with the hub's whatever it heard or missed."""
     digest_every: int = 12
     """Every so many intervals, digests are compared too; `sync` always does."""
+    gossip_interval: timedelta = timedelta(seconds=1)
+    """How often replicas look for news at a few others while there is no hub to tell them."""
+    max_drift: timedelta = timedelta(seconds=60)
+    """What other nodes bring from further in the future is refused, as the hub would."""
     priority_threshold: int = 1
     """Versions of a lower priority stay on this node."""
     read_timeout: timedelta = timedelta(seconds=2)
@@ -77,6 +81,8 @@ class SyncState:
     """It was closed in order; its file has what it knew."""
     unrepaired: int = 0
     """Keys that differ, and are settled by their next write."""
+    differing: str = ""
+    """The first of the keys that differ whatever was done, one a line."""
     request: str = ""
     """The newest request to sync that this answers."""
 
@@ -104,8 +110,12 @@ class NodeSync:
     duration_ms: int = 0
     pending: int = 0
     refused: int = 0
+    revision: int = 0
+    """Up to which it had every change of the hub when it was asked last."""
     is_equal: bool = False
     """Its digest and clock equal the hub's."""
+    differing: tuple[str, ...] = ()
+    """Some of the keys that differ all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

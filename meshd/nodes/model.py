@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import ClassVar
 
 
 class NodeType(StrEnum):
@@ -15,6 +16,18 @@ class NodeType(StrEnum):
     MEMORY_HEAVY = "memory_heavy"
     COMPUTE_HEAVY = "compute_heavy"
     COORDINATION_HUB = "coordination_hub"
+    WORKER = "worker"
+    """Runs tasks."""
+    COORDINATOR = "coordinator"
+    """Plays the roles that see to the others' work, and runs no tasks."""
+    STORAGE = "storage"
+    """Keeps a replica of the shared memory, and runs no tasks."""
+    BRIDGE = "bridge"
+    """Carries chosen tasks and messages on to another mesh."""
+
+
+TASKLESS = frozenset({NodeType.COORDINATOR, NodeType.STORAGE})
+"""Kinds of node that have no handlers."""
 
 
 class NodeStatus(StrEnum):
@@ -158,13 +171,16 @@ class Beat:
     """The store's answer to a heartbeat."""
 
     live_nodes: int
-    """Nodes whose beat is current, this one included."""
+    """Nodes that no sweep has to judge now, this one included: their beat is current, or others vouch for them."""
     silent_nodes: int
-    """Nodes whose beat is older than the timeout: a sweep judges them."""
+    """Nodes whose silence a sweep judges now."""
     drain_requested: bool
     """Somebody asked this node to finish what it has and claim no more."""
     suspects: tuple[str, ...] = ()
-    """Nodes that have missed beats and are not judged yet: whoever reaches them vouches for them. At most 100."""
+    """Nodes that have missed beats and are not judged yet: whoever reaches them vouches for them. At most 100.
+
+    One that somebody has just vouched for is named again when that is about to run out.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +195,13 @@ class Sightings:
     """Median of the last probes, of those reached."""
     at_ms: int = 0
     """Store time of the report."""
+
+
+FLAP_WINDOW_MS = 3_600_000
+"""How long a node's coming back is remembered."""
+
+MAX_FLAPS = 50
+"""Most returns of one node that are remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +223,15 @@ class Node:
     """Store time at which another node last said that it reaches this one while the store did not hear it; 0 never."""
     vouched_by: str = ""
     flaps: int = 0
-    """How often it was suspected, partitioned or dead, and came back, in the last hour."""
+    """How often it was suspected, partitioned or dead, and came back, in the last hour; at most `MAX_FLAPS`."""
+    doubt_ms: int = 0
+    """Store time from which its silence makes it suspect; moved by every beat."""
+    bound_ms: int = 0
+    """Store time from which its silence makes it dead, unless others vouch for it."""
+    mean_beat_ms: float = 0.0
+    """Mean interval of its beats, of about the last hundred."""
+    beat_deviation_ms: float = 0.0
+    """Standard deviation of those intervals."""
 
     @property
     def id(self) -> str:
@@ -250,9 +281,12 @@ class Holder:
 class NodeTimings:
     """How long a silence means what."""
 
+    MAX_STRETCH: ClassVar[float] = 2.5
+    """How many timeouts a node may be silent at most, however irregularly it has beaten."""
+
     heartbeat_ms: int = 1_000
     timeout_ms: int = 4_000
-    """A node silent this long is judged dead by the next sweep."""
+    """A node that beats regularly and is silent this long is judged dead by the next sweep."""
     dead_retention_ms: int = 3_600_000
     """How long a dead node stays listed."""
 

@@ -14,9 +14,12 @@ NODES_LOG = "nodes"
 """Name of the event log and of the hint topic about nodes.
 
 Event bodies are JSON objects: `{"event": "joined"|"announced"|"status"|"drain"|"resume"|"suspect"|"partitioned"|
-"recovered"|"dead"|"left", "node": id, "incarnation": n}`, and `"status"` for joined and status. `recovered`: it beats
-again after having been suspect or partitioned.
+"recovered"|"dead"|"left", "node": id, "incarnation": n}`, `"status"` for joined and status, and `"by"`, who vouches,
+for partitioned. `recovered`: it beats again after having been suspect or partitioned.
 """
+
+MAX_SUSPECTS = 100
+"""Most nodes one beat names."""
 
 
 class NodeStore(Protocol):
@@ -91,8 +94,8 @@ class NodeStore(Protocol):
         """Return the nodes that match, sorted by id.
 
         - A filter on capabilities reads the records of holders only.
-        - A node silent for longer than the timeout is shown `suspect` until a sweep judges it, then `dead`.
-        - Suspect and dead nodes are returned only when `include_dead` is set.
+        - A silent node is shown `suspect`, or `partitioned` while others vouch for it, until a sweep judges it `dead`.
+        - Only those alive are returned, unless `include_dead` is set.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,9 @@ from meshd import codec
 from meshd.tasks.model import Priority, Task
 
 Report = Callable[[float | None, str], None]
+
+running_task: ContextVar[str] = ContextVar("meshd_running_task", default="")
+"""Id of the task whose handler is running here; empty outside of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

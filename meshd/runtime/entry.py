@@ -34,7 +34,7 @@ def run_node(node: Node, *, settings: Settings, ties: Ties, verbose: bool = Fals
     configure_logging(settings.logging, verbose=verbose)
     if ties.lifeline or ties.log is not None:
         tether(lifeline=take_lifeline() if ties.lifeline else None, log=ties.log)
-    asyncio.run(node.run(settings.store_url, settings=settings))
+    asyncio.run(node.run(settings=settings))
 
 
 def end_process(code: int) -> NoReturn:

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from meshd.errors import InvalidPayloadError, PayloadTooLargeError
-from meshd.runtime.context import Reporters, TaskContext
+from meshd.runtime.context import Reporters, TaskContext, running_task
 from meshd.runtime.handlers import Handler, encode_result
 from meshd.runtime.signals import Reject, Retry, TaskStopped
 from meshd.tasks.backoff import retry_delay_ms
@@ -154,6 +154,7 @@ class Execution:
         try:
             arguments = self._arguments()
             self._is_called = True
+            running_task.set(self.task.id)
             if self._is_stopping:
                 return self._stopped()
             if self._handler.is_async:
@@ -193,6 +194,7 @@ class Execution:
                 raise TaskStopped
             self._thread_id = threading.get_ident()
         try:
+            running_task.set(self.task.id)
             return self._handler.function(**arguments)
         finally:
             with self._thread_lock:

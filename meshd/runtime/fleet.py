@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from meshd.errors import ConfigurationError, InvalidArgumentError, UnknownSettingError
 from meshd.ids import check_name
+from meshd.settings_roles import RoleName
 from meshd.tasks.routing import capability, labels_of
 
 
@@ -52,10 +53,18 @@ class NodeSpec(BaseModel):
     role: str = ""
     module: str = ""
     """Dotted name, or path of a `.py` file, relative to the folder of the file that names it."""
+    plays: RoleName | None = None
+    """It is no node of agents and handlers, but plays this one of the mesh's own roles."""
     concurrency: int | None = Field(default=None, ge=1, le=10_000)
     replicas: int = Field(default=1, ge=0, le=1_000)
     """How many processes; with more than one, they are called `<name>-1`, `<name>-2`, …"""
     env: dict[str, str] = Field(default_factory=dict[str, str])
+
+    @model_validator(mode="after")
+    def _plays_or_works(self) -> Self:
+        if self.plays is not None and self.model_fields_set - {"name", "plays", "replicas", "env"}:
+            raise ValueError(f"{self.name!r} plays {self.plays}: besides it can have a name, replicas and env only")
+        return self
 
     def expand(self) -> list["NodeSpec"]:
         """Return one entry per process, each with a name of its own."""

@@ -52,17 +52,20 @@ class Handler:
 
 
 class HandlerTable:
-    """A node's handlers, one per task type."""
+    """A node's handlers, one per task type; where it has none, those of the table `before` it."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: "HandlerTable | None" = None) -> None:
         self._handlers: dict[str, Handler] = {}
+        self._before = before
 
     @property
     def task_types(self) -> frozenset[str]:
-        return frozenset(self._handlers)
+        own = frozenset(self._handlers)
+        return own if self._before is None else own | self._before.task_types
 
     def get(self, task_type: str) -> Handler | None:
-        return self._handlers.get(task_type)
+        own = self._handlers.get(task_type)
+        return own if own is not None or self._before is None else self._before.get(task_type)
 
     def add(self, task_type: str, function: Callable[..., Any]) -> Handler:
         """Register `function` for `task_type`.

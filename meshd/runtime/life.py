@@ -6,23 +6,33 @@ The parts beside the worker are entered before the node joins and left after it 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
 from meshd.backends.port import Backend, BackendOptions
+from meshd.electors import votes_of
 from meshd.memory.service import Memory
 from meshd.nodes.model import Membership, NodeProfile, NodeStatus, Vitals
+from meshd.runtime.answers import Answers
+from meshd.runtime.bridge import LinkBridge
+from meshd.runtime.duties import roles_of
 from meshd.runtime.execution import StopCause
 from meshd.runtime.handlers import HandlerTable
 from meshd.runtime.holds import Holds
+from meshd.runtime.inbox import Listeners, NodeInbox
 from meshd.runtime.memory import memory_of
+from meshd.runtime.message_handlers import MessageTable
+from meshd.runtime.prober import prober_of
 from meshd.runtime.pulse import Pulse, PulseSettings
+from meshd.runtime.roles import Roles, roles_played
 from meshd.runtime.vitals import Limits, Tally, VitalSigns
 from meshd.runtime.worker import Worker, WorkerSettings
 from meshd.settings import Settings
 from meshd.tasks.model import Claimer
 from meshd.tasks.routing import claimer_of
+from meshd.topology.service import TopologyService
+from meshd.votes.service import VoteService
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +54,7 @@ class Character:
     name: str
     profile: Callable[[], NodeProfile]
     handlers: HandlerTable
+    message_handlers: MessageTable
     capacity: int
     grace_s: float
     """How long what runs may go on once it is to leave."""
@@ -59,6 +70,7 @@ class Life:
         self._stop = stop
         self._hurry = hurry
         self._holds = Holds()
+        self._bridge = LinkBridge()
         self._tally = Tally()
         limits = Limits(memory_mb=place.settings.memory_limit_mb, cpu_percent=place.settings.cpu_limit_percent)
         self._signs = VitalSigns(self._tally, limits=limits)
@@ -72,6 +84,10 @@ class Life:
         self._drain_requested = False
         self.memory: Memory | None = None
         """What the mesh knows, in this node's own replica."""
+        self.inbox: NodeInbox | None = None
+        """What is said to this node, its agents and the roles it plays."""
+        self.votes: VoteService | None = None
+        """What the mesh decides together."""
         self.failure: BaseException | None = None
         """Why it is no member any more, if it did not leave."""
 
@@ -95,8 +111,17 @@ class Life:
         """
         place, profile = self._place, self._character.profile()
         async with (
-            memory_of(place.backend, profile, options=place.options, settings=place.settings) as self.memory,
+            memory_of(
+                place.backend,
+                profile,
+                options=place.options,
+                settings=place.settings,
+                silent_ms=self._silent_ms,
+                bridge=self._bridge if place.settings.peers.links_over(place.url) else None,
+            ) as self.memory,
+            self._hearing() as self.inbox,
             self._working(),
+            self._playing(self.inbox),
         ):
             yield
         if self.failure is not None:
@@ -107,6 +132,40 @@ class Life:
         self._claims_as = None
         if self._pulse is not None:
             self._pulse.announce_soon()
+        if self.inbox is not None:
+            self.inbox.look_anew()
+
+    @property
+    def incarnation(self) -> int:
+        """Of its present membership; 0 before its join."""
+        return self._membership.incarnation
+
+    @asynccontextmanager
+    async def _hearing(self) -> AsyncGenerator[NodeInbox]:
+        """What is said to this node, heard from its join on."""
+        place, profile = self._place, self._character.profile
+        topology = TopologyService(place.backend.records, place.backend.events, place.settings.topology.options())
+        answers = Answers(place.backend, profile=profile, status=lambda: self.status, topology=topology)
+        inbox = NodeInbox(
+            place.backend,
+            profile=profile,
+            listeners=Listeners(own=self._character.message_handlers, built_in=answers),
+            options=place.settings.messages.options(),
+            bridge=self._bridge if place.settings.peers.links_over(place.url) else None,
+        )
+        self.votes = votes_of(place.backend, inbox.messages, place.settings.votes, proposer=self._character.name)
+        inbox.start()
+        try:
+            yield inbox
+        finally:
+            await inbox.aclose()
+
+    def _playing(self, inbox: NodeInbox) -> AbstractAsyncContextManager[None]:
+        """The roles of the mesh this node is willing to play; given up before it drains."""
+        place = self._place
+        votes = votes_of(place.backend, inbox.messages, place.settings.votes, proposer=self._character.name)
+        roles = roles_of(place.backend, inbox, votes, place.settings)
+        return roles_played(Roles(votes.leaders, place.backend.events, roles, place.settings.roles))
 
     @asynccontextmanager
     async def _working(self) -> AsyncGenerator[None]:
@@ -116,6 +175,8 @@ class Life:
         try:
             self.joined(await pulse.start())
             self._initializing = False
+            if self.inbox is not None:
+                self.inbox.open()
             pulse.beat_soon()
             logger.info("node %s joined mesh %s as incarnation %d", name, mesh, self._membership.incarnation)
             working = asyncio.create_task(worker.run(), name="meshd worker")
@@ -136,6 +197,13 @@ class Life:
             profile=self._character.profile,
             vitals=partial(self._vitals, asyncio.get_running_loop()),
             holds=self._holds,
+            prober=prober_of(
+                self._character.profile(),
+                url=self._place.url,
+                mesh=self._place.options.mesh,
+                settings=self._place.settings,
+                bridge=self._bridge,
+            ),
             patience_s=self._place.settings.join_patience_seconds,
         )
         return Pulse(settings, self)
@@ -159,12 +227,16 @@ class Life:
     async def _drain(self, worker: Worker, working: asyncio.Task[None], pulse: Pulse) -> None:
         self._draining = True
         worker.stop()
+        if self.inbox is not None:
+            self.inbox.stop()
         pulse.beat_soon()
         if self.failure is not None:
             worker.stop_tasks(StopCause.LOST)
         hurry = asyncio.create_task(self._hurry.wait())
-        await asyncio.wait({working, hurry}, timeout=self._character.grace_s, return_when=asyncio.FIRST_COMPLETED)
+        ending = asyncio.create_task(self._ended(working))
+        await asyncio.wait({ending, hurry}, timeout=self._character.grace_s, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
+        ending.cancel()
         if not working.done():
             worker.stop_tasks(StopCause.DRAINED)
             await asyncio.wait({working}, timeout=2.0)
@@ -174,6 +246,12 @@ class Life:
         with suppress(asyncio.CancelledError):
             await working
 
+    async def _ended(self, working: asyncio.Task[None]) -> None:
+        """Return when nothing runs here any more."""
+        await asyncio.wait({working})
+        if self.inbox is not None and self.failure is None:
+            await self.inbox.finished()
+
     def _vitals(self, loop: asyncio.AbstractEventLoop) -> Vitals:
         """Measure; called by the pulse on its own thread, so the worker is told on the node's `loop`."""
         worker = self._worker
@@ -182,6 +260,9 @@ class Life:
             self._is_strained = self._signs.is_strained
             loop.call_soon_threadsafe(worker.strain, self._signs.is_strained)
         return vitals
+
+    def _silent_ms(self) -> int:
+        return 0 if self._pulse is None else self._pulse.silent_ms
 
     def _claimer(self) -> Claimer:
         if self._claims_as is None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from time import time
 
 from meshd.backends import redact
-from meshd.errors import ConflictError, ExitCode, InvalidArgumentError, MeshError
+from meshd.errors import ConflictError, InvalidArgumentError, MeshError
+from meshd.exit_codes import ExitCode
 from meshd.ids import check_name, new_id
 from meshd.mesh import Mesh
 from meshd.nodes.model import Membership, Node, Verdict

@@ -1,66 +1,117 @@
 """A node's share of the memory: its replica, and the service its handlers use."""
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from time import time_ns
 
 from meshd.backends import open_replica
 from meshd.backends.port import Backend, BackendOptions
-from meshd.errors import ConfigurationError, CorruptDataError, StoreReadOnlyError, StoreUnreachableError
+from meshd.errors import ConfigurationError, CorruptDataError, MeshError, StoreReadOnlyError, StoreUnreachableError
 from meshd.memory.access import Access, Author
 from meshd.memory.hub_access import HubAccess
-from meshd.memory.local import ReplicaFile
 from meshd.memory.prefixes import rank_of
-from meshd.memory.replica import Replica
+from meshd.memory.replication.gossip import Neighbourhood
+from meshd.memory.replication.local import ReplicaFile
+from meshd.memory.replication.replica import Replica
 from meshd.memory.sealing import Seal
 from meshd.memory.service import Memory
 from meshd.memory.stamping import Stamper
+from meshd.memory.store import MemoryStore
 from meshd.nodes.model import NodeProfile
+from meshd.runtime.bridge import LinkBridge
+from meshd.runtime.context import running_task
 from meshd.runtime.state_dir import StateDir
 from meshd.settings import Settings
 from meshd.settings_memory import MemorySyncSettings
 
 logger = logging.getLogger(__name__)
 
+_SWEEP_S = 60.0
 _FILES = 8
 """Processes of one name on one machine, the last of which is about to take the name over."""
 
 
 @asynccontextmanager
 async def memory_of(
-    backend: Backend, profile: NodeProfile, *, options: BackendOptions, settings: Settings
+    backend: Backend,
+    profile: NodeProfile,
+    *,
+    options: BackendOptions,
+    settings: Settings,
+    silent_ms: Callable[[], int],
+    bridge: LinkBridge | None = None,
 ) -> AsyncGenerator[Memory]:
-    """The memory as this node reads and writes it, for the length of the block."""
+    """The memory as this node reads and writes it, for the length of the block.
+
+    `silent_ms` returns for how long the store has not answered this node: what is read meanwhile says so.
+    """
     own = settings.memory_sync
     author = Author(node=profile.id, rank=rank_of(profile.type, own.source_priority))
-    async with _access(backend, profile, options=options, settings=settings) as access:
-        yield Memory.over(access, rules=own.rules(), author=author, is_compressing=own.compression_enabled)
+    around = None if bridge is None else Neighbourhood(links=bridge, addresses=lambda: bridge.addresses)
+    async with _access(backend, profile, options=options, settings=settings, around=around) as access:
+        yield Memory.over(
+            access,
+            rules=own.rules(),
+            author=author,
+            is_compressing=own.compression_enabled,
+            task_now=running_task.get,
+            silent_ms=silent_ms,
+        )
 
 
 @asynccontextmanager
 async def _access(
-    backend: Backend, profile: NodeProfile, *, options: BackendOptions, settings: Settings
+    backend: Backend,
+    profile: NodeProfile,
+    *,
+    options: BackendOptions,
+    settings: Settings,
+    around: Neighbourhood | None,
 ) -> AsyncGenerator[Access]:
     own = settings.memory_sync
     seal = Seal(own.secret.get_secret_value())
     if not own.enabled:
         client = HubAccess(backend.memory, seal, options=own.sync_options(), holder=profile.id)
+        sweeping = asyncio.create_task(_sweep(backend.memory), name="meshd memory sweep")
         try:
             yield client
         finally:
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
             await client.aclose()
         return
     stamper = Stamper(seal)
     file = await _open(StateDir(Path(settings.state_dir)), profile.id, options=_file_options(options, own, stamper))
-    replica = Replica(backend.memory, file, stamper, node=profile.id, events=backend.events, options=own.sync_options())
+    replica = Replica(
+        backend.memory,
+        file,
+        stamper,
+        node=profile.id,
+        events=backend.events,
+        options=own.sync_options(),
+        around=around,
+    )
     try:
         await replica.start()
         yield replica
     finally:
         await replica.aclose()
+
+
+async def _sweep(store: MemoryStore) -> None:
+    """Sweep the store now and then, as replicas do where there are any; any number of nodes may."""
+    rng = Random()
+    while True:
+        await asyncio.sleep(_SWEEP_S * rng.uniform(0.5, 1.5))
+        try:
+            await store.sweep()
+        except MeshError as exc:
+            logger.debug("shared memory is not swept now: %s", exc)
 
 
 def _file_options(options: BackendOptions, own: MemorySyncSettings, stamper: Stamper) -> BackendOptions:

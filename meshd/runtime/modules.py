@@ -53,7 +53,7 @@ def adopt(module: ModuleType, *, fallback: Callable[[], Node]) -> Node:
     else:
         node = fallback()
         _register(module, node)
-    if not node.task_types:
+    if not node.task_types and not node.message_types:
         raise ConfigurationError(f"module {module.__name__!r} registered no handlers; {SHAPES}")
     return node
 

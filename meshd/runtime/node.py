@@ -13,19 +13,27 @@ from functools import partial
 from random import Random
 from typing import Any, ParamSpec, TypeVar
 
-from meshd.backends import open_backend, split_url
+from meshd.backends import Backend, split_url
+from meshd.backends.bootstrap import open_first
 from meshd.errors import MeshError, UnavailableError
 from meshd.ids import check_name, new_id
 from meshd.memory.service import Memory
-from meshd.nodes.model import Agent, Level, NodeProfile, NodeStatus, NodeType
+from meshd.messages.model import MessageType
+from meshd.messages.service import Messages
+from meshd.nodes.model import TASKLESS, Agent, Level, NodeProfile, NodeStatus, NodeType
 from meshd.runtime.arrival import once_reachable
+from meshd.runtime.decisions import Decisions
 from meshd.runtime.handlers import HandlerTable
 from meshd.runtime.here import call_here
+from meshd.runtime.kinds import check_kind, decides
 from meshd.runtime.life import Character, Life, Place
+from meshd.runtime.message_handlers import MessageHandler, MessageTable
 from meshd.runtime.outage import Outage
+from meshd.runtime.voting import Policy, Voting
 from meshd.settings import Settings
 from meshd.tasks.routing import capability, check_label
 from meshd.version import VERSION
+from meshd.votes.service import VoteService
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +85,7 @@ class Node:
         self._host = socket.gethostname()
         self._grace = grace
         self._handlers = HandlerTable()
+        self._message_handlers = MessageTable()
         self._protocol = ""
         self._life: Life | None = None
         self._has_joined = False
@@ -96,6 +105,33 @@ class Node:
             return function
 
         return register
+
+    def on_message(self, type: str = "") -> Callable[[MessageHandler], MessageHandler]:
+        """Register the decorated function for messages of a type to this node or its agents; without one, for the rest.
+
+        What it returns, if not `None`, is sent back as the reply; if it raises, it gets the message again.
+
+        Raises:
+            AlreadyExistsError: this node has a handler for the type.
+        """
+
+        def register(function: MessageHandler) -> MessageHandler:
+            self._message_handlers.add(type, function)
+            return function
+
+        return register
+
+    def on_proposal(self, policy: Policy) -> Policy:
+        """Let this node's agents vote as `policy` says when they are asked; it stays callable as before.
+
+        Raises:
+            AlreadyExistsError: this node has a policy, or a handler of `waggle` messages.
+        """
+        voting = Voting(
+            policy, votes=lambda: self.votes, incarnation=lambda: 0 if self._life is None else self._life.incarnation
+        )
+        self._message_handlers.add(MessageType.WAGGLE, voting.asked)
+        return policy
 
     def adjust(  # noqa: PLR0913 -- each is one independent choice of the caller, all by keyword
         self,
@@ -147,9 +183,25 @@ class Node:
         return self._handlers.task_types
 
     @property
+    def message_types(self) -> frozenset[str]:
+        """Message types this node has handlers for; `""` is that of all others."""
+        return self._message_handlers.types
+
+    @property
     def memory(self) -> Memory:
         """What the mesh knows, in this node's own replica; only while it runs."""
         return _living(self, self._life and self._life.memory)
+
+    @property
+    def messages(self) -> Messages:
+        """What this node says to others and asks them; only while it runs."""
+        inbox = _living(self, self._life and self._life.inbox)
+        return inbox.messages
+
+    @property
+    def votes(self) -> VoteService:
+        """What the mesh decides together; only while it runs."""
+        return _living(self, self._life and self._life.votes)
 
     @property
     def profile(self) -> NodeProfile:
@@ -165,7 +217,7 @@ class Node:
             specializations=self._specializations,
             agents=tuple(self._agents.values()),
             task_types=self._handlers.task_types,
-            capacity=self.concurrency,
+            capacity=0 if self.type in TASKLESS else self.concurrency,
             version=VERSION,
             levels=self._levels,
             labels=self._labels,
@@ -218,28 +270,30 @@ class Node:
         """Be a member for the length of the block: joined and eligible at its start, drained and gone at its end.
 
         Raises:
+            ConfigurationError: its type and its handlers do not go together.
             MeshError: the store cannot be used.
         """
         settings = settings or Settings.load()
-        url = url or settings.store_url
+        urls = (url,) if url else settings.store_urls
         options = settings.backend_options()
         if mesh is not None:
             options = replace(options, mesh=check_name("mesh", mesh))
-        self._protocol = PROTOCOLS.get(split_url(url).scheme.partition("+")[0], "")
+        check_kind(self.type, task_types=self.task_types, keeps_replica=settings.memory_sync.enabled)
+        self._protocol = PROTOCOLS.get(split_url(urls[0]).scheme.partition("+")[0], "")
         self._has_joined = False
         self._stop.clear()
         self._stop_now.clear()
         if settings.auto_join_network and not self._agents:
             self._agents[self.name] = self._own_agent()
-        backend = await once_reachable(
-            partial(open_backend, url, options),
+        url, backend = await once_reachable(
+            partial(open_first, urls, options),
             patience_s=settings.join_patience_seconds,
             outage=Outage(logger, f"joining mesh {options.mesh}"),
             stopped=self._stop.is_set,
             rng=Random(),
         )
         place = Place(backend=backend, url=url, options=options, settings=settings)
-        self._life = Life(self._character(), place, stop=self._stop, hurry=self._stop_now)
+        self._life = Life(self._character(self._offered(backend)), place, stop=self._stop, hurry=self._stop_now)
         try:
             async with self._life.living():
                 self._has_joined = True
@@ -248,11 +302,18 @@ class Node:
             self._life = None
             await backend.aclose()
 
-    def _character(self) -> Character:
+    def _offered(self, backend: Backend) -> HandlerTable:
+        """Return what this node runs: its handlers, and those by which nodes decide about tasks."""
+        if not decides(self.type, capacity=self.concurrency):
+            return self._handlers
+        return Decisions(backend, votes=lambda: self.votes).beside(self._handlers)
+
+    def _character(self, handlers: HandlerTable) -> Character:
         return Character(
             name=self.name,
-            profile=lambda: self.profile,
-            handlers=self._handlers,
+            profile=lambda: replace(self.profile, task_types=handlers.task_types),
+            handlers=handlers,
+            message_handlers=self._message_handlers,
             capacity=self.concurrency,
             grace_s=self._grace.total_seconds(),
         )

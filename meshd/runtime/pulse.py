@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from time import monotonic
 from typing import Protocol, TypeVar, cast
 
 from meshd.backends import Backend, BackendOptions, open_backend
@@ -21,6 +22,7 @@ from meshd.nodes.model import Beat, Membership, NodeProfile, Vitals, node_topic
 from meshd.runtime.arrival import once_reachable
 from meshd.runtime.holds import Holds
 from meshd.runtime.outage import Outage
+from meshd.runtime.prober import Prober
 from meshd.tasks.model import Outcome
 from meshd.tasks.store import MAX_BATCH
 from meshd.upkeep import keep_up
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+MISSED_BEATS = 2.5
+"""Beats without an answer after which this node takes itself for cut off."""
 JUDGED_EVERY_S = 30.0
 """How often each node looks for dead nodes to forget; silent ones are judged as soon as a beat tells of them."""
 
@@ -66,6 +70,7 @@ class PulseSettings:
     profile: Callable[[], NodeProfile]
     vitals: Callable[[], Vitals]
     holds: Holds
+    prober: Prober
     patience_s: float
     """How long to wait for a store that is away when the node starts."""
 
@@ -76,6 +81,7 @@ class Pulse:
     def __init__(self, settings: PulseSettings, listener: PulseListener) -> None:
         self._settings = settings
         self._listener = listener
+        self._prober = settings.prober
         self._rng = Random()
         self._outage = Outage(logger, "the heartbeat")
         self._node_loop = asyncio.get_running_loop()
@@ -89,6 +95,7 @@ class Pulse:
         self._renew_now = False
         self._announce_now = False
         self._live_nodes = 1
+        self._answered = monotonic()
         self._drain_requested = False
         self._membership = Membership(node_id="", incarnation=0)
 
@@ -107,6 +114,12 @@ class Pulse:
         self._nudge()
         if self._thread.ident is not None:
             await asyncio.shield(self._ended)
+
+    @property
+    def silent_ms(self) -> int:
+        """How long the store has answered no beat; 0 while that is not longer than beats may take."""
+        silent_ms = round((monotonic() - self._answered) * 1000)
+        return silent_ms if silent_ms > MISSED_BEATS * self._settings.options.nodes.heartbeat_ms else 0
 
     def beat_soon(self) -> None:
         """Beat now: the node's status changed."""
@@ -154,13 +167,17 @@ class Pulse:
         self._pulse_loop = asyncio.get_running_loop()
         backend = await self._patiently(lambda: open_backend(self._settings.url, self._settings.options))
         try:
+            await self._patiently(lambda: self._prober.open(backend))
             await self._patiently(lambda: self._join(backend))
             async with asyncio.TaskGroup() as group:
                 listening = group.create_task(self._listen(backend))
+                probing = group.create_task(self._prober.run(backend))
                 await self._beat_until_stopped(backend)
                 listening.cancel()
+                probing.cancel()
             await self._leave(backend)
         finally:
+            await self._prober.aclose()
             await backend.aclose()
 
     async def _patiently(self, action: Callable[[], Awaitable[T]]) -> T:
@@ -185,9 +202,11 @@ class Pulse:
                 await asyncio.sleep(self._rng.uniform(0.1, 0.5))
 
     async def _join(self, backend: Backend) -> None:
-        profile = self._settings.profile()
+        profile = self._prober.located(self._settings.profile())
         membership = await backend.nodes.join(profile, self._settings.vitals())
         self._membership = membership
+        self._answered = monotonic()
+        self._prober.joined(membership)
         await backend.tasks.reclaim(profile.id, up_to_incarnation=membership.incarnation - 1)
 
         def tell() -> None:
@@ -218,7 +237,7 @@ class Pulse:
             try:
                 if self._announce_now:
                     self._announce_now = False
-                    await backend.nodes.announce(self._membership, self._settings.profile())
+                    await backend.nodes.announce(self._membership, self._prober.located(self._settings.profile()))
                 if self._beat_now or now() >= next_beat:
                     self._beat_now = False
                     next_beat = now() + timings.nodes.heartbeat_ms / 1000
@@ -239,6 +258,7 @@ class Pulse:
                 await self._rejoin(backend)
             except UnavailableError as exc:
                 self._outage.met(exc)
+                self._prober.unheard()
                 next_beat = now() + self._rng.uniform(0.1, 0.5)
             await self._sleep(min(next_beat, next_renewal, next_upkeep) - now())
 
@@ -255,8 +275,10 @@ class Pulse:
     async def _beat(self, backend: Backend) -> bool:
         """Beat; return whether there are silent nodes to judge."""
         beat: Beat = await backend.nodes.heartbeat(self._membership, self._settings.vitals())
+        self._answered = monotonic()
         self._outage.over()
         self._live_nodes = beat.live_nodes
+        self._prober.beaten(beat)
         if beat.drain_requested != self._drain_requested:
             self._drain_requested = beat.drain_requested
             self._tell(lambda: self._listener.drain_requested(beat.drain_requested))

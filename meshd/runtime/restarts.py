@@ -7,7 +7,7 @@ everything else comes back after a wait that doubles with each short life.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from meshd.errors import ExitCode
+from meshd.exit_codes import ExitCode
 
 FINAL_CODES = frozenset({ExitCode.OK, ExitCode.USAGE})
 """Exit codes after which a process is not started again."""

@@ -56,6 +56,14 @@ class StateDir:
         """Replica of the shared memory that a node keeps here."""
         return self.root / "memory" / f"{mesh}.{node}{'' if number == 1 else f'.{number}'}.db"
 
+    @property
+    def views(self) -> Path:
+        """What each node here sees of the others: `OwnView`."""
+        return self.root / "views"
+
+    def view_file(self, mesh: str, node: str) -> Path:
+        return self.views / f"{mesh}@{node}.json"
+
     def pid_file(self, name: str) -> Path:
         return self.run / f"{name}.pid"
 

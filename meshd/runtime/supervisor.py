@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from time import monotonic, time
 
-from meshd.errors import ExitCode
+from meshd.exit_codes import ExitCode
 from meshd.runtime.child import Child, Command
 from meshd.runtime.processes import GRACE, HURRY, exclusive, pid_files, running, stop, wait_gone, write_pid_file
 from meshd.runtime.reports import ChildReport, ChildState, write_reports

@@ -77,6 +77,15 @@ SPECIALISTS: Mapping[str, Specialist] = {
         essential=(SYSTEM_READ,),
         optional=(ECHO,),
     ),
+    NodeType.WORKER: Specialist(capabilities=("basic_processing",), essential=(ECHO,), optional=(TEXT_ANALYZE,)),
+    NodeType.COORDINATOR: Specialist(
+        capabilities=("mesh_coordination",),
+        specializations=("mesh_coordination", "load_balancing", "task_routing"),
+    ),
+    NodeType.STORAGE: Specialist(
+        capabilities=("memory_storage",),
+        specializations=("large_memory", "data_storage", "retrieval_optimization"),
+    ),
 }
 """Node types that can be built, in the order they are listed to people."""
 

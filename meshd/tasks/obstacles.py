@@ -56,7 +56,10 @@ def of_condition(node: Node) -> list[Obstacle]:
     found: list[Obstacle] = []
     if node.verdict is Verdict.DEAD:
         return [Obstacle(kind=ObstacleKind.DEAD, detail="judged dead")]
-    if node.verdict is Verdict.SUSPECT:
+    if node.verdict is Verdict.PARTITIONED:
+        detail = f"cut from the store for {node.beat_age_ms / 1000:.1f} s, though {node.vouched_by} reaches it"
+        found.append(Obstacle(kind=ObstacleKind.SILENT, detail=detail))
+    elif node.verdict is Verdict.SUSPECT:
         found.append(Obstacle(kind=ObstacleKind.SILENT, detail=f"no sign of life for {node.beat_age_ms / 1000:.1f} s"))
     if node.vitals.status is NodeStatus.SHUTTING_DOWN:
         found.append(Obstacle(kind=ObstacleKind.SHUTTING_DOWN, detail="finishes what it has and leaves"))

@@ -7,7 +7,7 @@ slot nothing is placed, and the first idle node takes the task.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from random import Random
@@ -33,6 +33,10 @@ class LookAtNodes(Protocol):
     """Returns the nodes, each with the number of tasks it holds at this moment."""
 
     async def __call__(self, *, include_dead: bool = False) -> Sequence[Node]: ...
+
+
+LookAtNearness = Callable[[], Awaitable[Mapping[str, float]]]
+"""Returns how near each node is to who submits, 0 to 1; nodes left out are far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +91,11 @@ _Ranked = tuple[tuple[float, float, float, str], _Candidate, Mapping[Term, float
 class _Snapshot:
     """The live nodes as they were last seen, and what was placed on them since."""
 
-    def __init__(self, nodes: Sequence[Node], settings: PlacementSettings, *, at: float) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], settings: PlacementSettings, *, at: float, nearness: Mapping[str, float]
+    ) -> None:
         self.at = at
+        self._nearness = nearness
         self.nodes = nodes
         self.open_tasks = {node.id: node.vitals.open_tasks for node in nodes}
         self._settings = settings
@@ -104,7 +111,7 @@ class _Snapshot:
 
     def _look(self, wish: Wish, policy: RoutingPolicy) -> _Field:
         counts_history, doubt_ms = self._settings.counts_history, self._settings.doubt_ms
-        weights = weights_of(policy, wish, counts_history=counts_history)
+        weights = weights_of(policy, wish, counts_history=counts_history, counts_nearness=any(self._nearness.values()))
         rejected = Counter[str]()
         fit: list[tuple[Node, Claimer]] = []
         for node in self.nodes:
@@ -117,7 +124,8 @@ class _Snapshot:
         completed = sum(node.vitals.history.get(wish.task_type, TypeHistory()).completed for node, _ in fit)
         candidates: list[_Candidate] = []
         for node, offer in fit:
-            terms = lasting_terms(wish, node, offer, completed_by_all=completed, doubt_ms=doubt_ms)
+            near = self._nearness.get(node.id, 0.0)
+            terms = lasting_terms(wish, node, offer, completed_by_all=completed, doubt_ms=doubt_ms, nearness=near)
             tie = terms[Term.HISTORY] if counts_history else 0.0
             candidates.append(
                 _Candidate(node_id=node.id, slots=node.slots, terms=terms, part=part(terms, weights), tie=tie)
@@ -129,13 +137,19 @@ class Placer:
     """Places the tasks one process submits."""
 
     def __init__(
-        self, look: LookAtNodes, settings: PlacementSettings, *, clock: Callable[[], float] = monotonic
+        self,
+        look: LookAtNodes,
+        settings: PlacementSettings,
+        *,
+        nearness: LookAtNearness | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._look = look
+        self._nearness = nearness
         self._settings = settings
         self._clock = clock
         self._rng = Random(settings.seed)
-        self._snapshot = _Snapshot((), settings, at=-FRESH_SECONDS)
+        self._snapshot = _Snapshot((), settings, at=-FRESH_SECONDS, nearness={})
         self._turns: dict[str, int] = {}
         self._looking = asyncio.Lock()
 
@@ -239,7 +253,10 @@ class Placer:
                 return True
             at = self._clock()
             nodes = [node for node in await self._look() if node.takes_tasks]
-            self._snapshot = _Snapshot(nodes, self._settings, at=at)
+            nearness: Mapping[str, float] = {}
+            if self._nearness is not None:
+                nearness = await self._nearness()
+            self._snapshot = _Snapshot(nodes, self._settings, at=at, nearness=nearness)
             self._take_turns_anew()
             return True
 

@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from meshd import codec
 from meshd.errors import InvalidArgumentError
 from meshd.ids import check_name, new_id
 from meshd.tasks.model import NewTask, Placement, Priority, TaskPolicy
 from meshd.tasks.routing import preference, priority_of, requirement, route_of
+from meshd.tasks.voting import Vote
+from meshd.votes.model import Quorum
 
 
 class Named(Protocol):
@@ -29,8 +31,8 @@ class TaskRequest:
     context: object = None
     """Travels with the task, unchanged, to whoever runs it."""
     priority: Priority | str = Priority.NORMAL
-    requires: Sequence[str] = ()
-    """Terms the node must meet, all of them (see `routing.py`)."""
+    requires: "Vote | Sequence[str | Vote]" = ()
+    """Terms the node must meet, all of them (see `routing.py`); and a `Vote` that must be accepted before it runs."""
     preferred_types: Sequence[str] = ()
     """Node types to prefer, if such a node has a free slot."""
     prefers: Sequence[str] = ()
@@ -55,6 +57,10 @@ class TaskRequest:
     """Tasks that must have completed first: handles, ids, or requests that come before in the same `submit_many`."""
     on_parent_failure: str = "cancel"
     """What becomes of it when one of them ends otherwise: `cancel`, or `run_anyway` once all have ended."""
+    verify: Quorum | None = None
+    """Run it several times; its result is what so many of the runs return alike. `Quorum(3)` is three of five."""
+    copies: int = 0
+    """How many runs `verify` compares; 0: the fewest of which its count is more than half."""
 
 
 Parent = str | Named | TaskRequest
@@ -101,8 +107,9 @@ def new_task(request: TaskRequest, defaults: TaskDefaults, *, watcher: str | Non
 def _route(request: TaskRequest) -> str:
     if not request.requires and not request.not_on:
         return request.type
+    terms = cast("Sequence[str]", request.requires)  # votes are tasks of their own by now: see `composing.py`
     excluded = [f"!{node_id}" for node_id in request.not_on]
-    return route_of(request.type, map(requirement, [*request.requires, *excluded]))
+    return route_of(request.type, map(requirement, [*terms, *excluded]))
 
 
 def _pin(node: str, not_on: Sequence[str]) -> Placement:

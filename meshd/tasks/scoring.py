@@ -12,6 +12,7 @@ Each term is a number from 0 to 1. A policy is a set of weights, and a node's sc
                  success  = (completed + 1) / (completed + failed + 2)
                  affinity = (completed here + 1) / (completed on all candidates + 2)
                  where an ended task counts 1 at first and half of that after each half-life
+    nearness     most weight of an edge of the topology from the submitter's node to it, where that is known
     turn         1 / (1 + tasks it was given beyond the candidate that was given fewest)
     chance       a random number
     health       0 for a node that is degraded, or whose last beat is so old that it may be gone
@@ -51,6 +52,7 @@ class Term(StrEnum):
     PREFERENCES = "preferences"
     LOAD = "load"
     HISTORY = "history"
+    NEARNESS = "nearness"
     TURN = "turn"
     CHANCE = "chance"
     HEALTH = "health"
@@ -67,6 +69,9 @@ POLICY_WEIGHTS: Mapping[RoutingPolicy, Mapping[Term, float]] = {
 
 WISH_WEIGHT = 2.0
 """Weight of the preferred types, and of the preferences, of a task that has any."""
+
+NEARNESS_WEIGHTS: Mapping[RoutingPolicy, float] = {RoutingPolicy.LATE_BINDING: 0.3, RoutingPolicy.AFFINITY: 0.5}
+"""Weight of nearness under the policies that count it, where it is known: at most as much as load has."""
 
 SUCCESS_SHARE, AFFINITY_SHARE = 0.7, 0.3
 
@@ -107,9 +112,13 @@ class Scored:
         return (-self.score, -self.tie[0], -self.tie[1], self.node_id)
 
 
-def weights_of(policy: RoutingPolicy, wish: Wish, *, counts_history: bool = True) -> Mapping[Term, float]:
+def weights_of(
+    policy: RoutingPolicy, wish: Wish, *, counts_history: bool = True, counts_nearness: bool = False
+) -> Mapping[Term, float]:
     """Return the weights by which `policy` judges nodes for this wish."""
     weights = {term: w for term, w in POLICY_WEIGHTS[policy].items() if counts_history or term is not Term.HISTORY}
+    if counts_nearness and policy in NEARNESS_WEIGHTS:
+        weights[Term.NEARNESS] = NEARNESS_WEIGHTS[policy]
     if wish.preferred_types:
         weights[Term.TYPE] = WISH_WEIGHT
     if wish.preferences:
@@ -119,7 +128,7 @@ def weights_of(policy: RoutingPolicy, wish: Wish, *, counts_history: bool = True
 
 
 def lasting_terms(
-    wish: Wish, node: Node, offer: Claimer, *, completed_by_all: float, doubt_ms: int
+    wish: Wish, node: Node, offer: Claimer, *, completed_by_all: float, doubt_ms: int, nearness: float = 0.0
 ) -> dict[Term, float]:
     """Return the terms that do not change from one placement to the next; `offer` is the node as a claimer.
 
@@ -131,6 +140,7 @@ def lasting_terms(
         Term.TYPE: float(node.profile.type in wish.preferred_types),
         Term.PREFERENCES: _preferences(wish, offer),
         Term.HISTORY: history_term(history, completed_by_all=completed_by_all),
+        Term.NEARNESS: nearness,
         Term.HEALTH: float(node.vitals.status is not NodeStatus.DEGRADED and node.beat_age_ms <= doubt_ms),
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 from meshd import codec
 from meshd.errors import DeadlineError, InvalidArgumentError, NotFoundError, TaskNotCompletedError
 from meshd.tasks.admission import Admission
+from meshd.tasks.composing import Part, named, needs_decision, parts_of
 from meshd.tasks.explain import Explanation, ParentView, WhyNot, explanation_of, parents_shown, why_not
 from meshd.tasks.model import (
     Durability,
@@ -20,11 +21,13 @@ from meshd.tasks.model import (
     TaskState,
 )
 from meshd.tasks.parents import batches, renamed, with_parents
-from meshd.tasks.placement import LookAtNodes, PlacementSettings, Placer
+from meshd.tasks.placement import LookAtNearness, LookAtNodes, PlacementSettings, Placer
 from meshd.tasks.request import Parent, TaskDefaults, TaskRequest, new_task
 from meshd.tasks.steering import CallNode, TaskSteering
 from meshd.tasks.store import MAX_BATCH, TaskStore
+from meshd.tasks.voting import Vote
 from meshd.tasks.waiting import End, EndWatcher
+from meshd.votes.model import Quorum
 
 
 class TaskHandle:
@@ -78,7 +81,7 @@ class TaskHandle:
 class TaskService(TaskSteering):
     """Submit, follow and steer tasks."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each is one part it stands on, all by keyword
         self,
         store: TaskStore,
         *,
@@ -88,6 +91,7 @@ class TaskService(TaskSteering):
         look_at_nodes: LookAtNodes,
         call_node: CallNode,
         placement: PlacementSettings | None = None,
+        nearness: LookAtNearness | None = None,
     ) -> None:
         super().__init__(store, call_node=call_node)
         self._admission = admission
@@ -95,7 +99,7 @@ class TaskService(TaskSteering):
         self._defaults = defaults
         self._look = look_at_nodes
         self._placement = placement or PlacementSettings()
-        self._placer = Placer(look_at_nodes, self._placement)
+        self._placer = Placer(look_at_nodes, self._placement, nearness=nearness)
 
     async def submit(  # noqa: PLR0913 -- each is one independent choice of the caller, all by keyword
         self,
@@ -104,7 +108,7 @@ class TaskService(TaskSteering):
         /,
         *,
         priority: Priority | str = Priority.NORMAL,
-        requires: Sequence[str] = (),
+        requires: Vote | Sequence[str | Vote] = (),
         preferred_types: Sequence[str] = (),
         prefers: Sequence[str] = (),
         node: str | None = None,
@@ -119,6 +123,8 @@ class TaskService(TaskSteering):
         idempotency_key: str | None = None,
         depends_on: Sequence[Parent] = (),
         on_parent_failure: str = "cancel",
+        verify: Quorum | None = None,
+        copies: int = 0,
         unserved: str = "wait",
         durability: Durability | None = None,
         **arguments: Any,
@@ -134,7 +140,7 @@ class TaskService(TaskSteering):
             requires=requires, preferred_types=preferred_types, prefers=prefers, node=node, not_on=not_on,
             routing=routing, delay=delay, deadline=deadline, timeout=timeout, progress_timeout=progress_timeout,
             max_attempts=max_attempts, idempotency_key=idempotency_key, depends_on=depends_on,
-            on_parent_failure=on_parent_failure,
+            on_parent_failure=on_parent_failure, verify=verify, copies=copies,
         )  # fmt: skip
         return await self._submit_watched(request, unserved=unserved, durability=durability)
 
@@ -152,15 +158,15 @@ class TaskService(TaskSteering):
                 are submitted.
             UnavailableError: the store did not confirm; submit again with idempotency keys to be safe.
         """
-        return await self._submit(list(requests), unserved=unserved, durability=durability, watcher=None)
+        return await self._submit_all(list(requests), unserved=unserved, durability=durability, watcher=None)
 
     async def _submit_watched(
         self, request: TaskRequest, *, unserved: str, durability: Durability | None
     ) -> TaskHandle:
         """Submit one task that tells this client of its end from the start, if anybody here waits for tasks at all."""
         topic = self._watcher.topic
-        if unserved != "wait" or request.depends_on or self._placer.concerns_one(request):
-            (handle,) = await self._submit([request], unserved=unserved, durability=durability, watcher=topic)
+        if unserved != "wait" or request.depends_on or needs_decision(request) or self._placer.concerns_one(request):
+            (handle,) = await self._submit_all([request], unserved=unserved, durability=durability, watcher=topic)
         else:
             task = new_task(request, self._defaults, watcher=topic)
             (receipt,) = await self._admission.submit((task,), durability=durability)
@@ -170,13 +176,22 @@ class TaskService(TaskSteering):
             self._watcher.submitted(handle.id)
         return handle
 
-    async def _submit(
+    async def _submit_all(
         self, requests: Sequence[TaskRequest], *, unserved: str, durability: Durability | None, watcher: str | None
     ) -> list[TaskHandle]:
-        tasks = [new_task(request, self._defaults, watcher=watcher) for request in requests]
+        """Submit the tasks that the requests are, and return the handles their callers hold."""
+        parts = parts_of(requests) if any(map(needs_decision, requests)) else [Part(request=one) for one in requests]
+        handles = await self._submit(parts, unserved=unserved, durability=durability, watcher=watcher)
+        return [handle for part, handle in zip(parts, handles, strict=True) if not part.name]
+
+    async def _submit(
+        self, parts: Sequence[Part], *, unserved: str, durability: Durability | None, watcher: str | None
+    ) -> list[TaskHandle]:
+        requests = [part.request for part in parts]
+        tasks = [new_task(part.request, self._defaults, watcher=None if part.name else watcher) for part in parts]
         has_parents = any(request.depends_on for request in requests)
         if has_parents:
-            tasks = with_parents(requests, tasks)
+            tasks = named(parts, with_parents(requests, tasks))
         if unserved == "refuse":
             await self._placer.check_served(tasks)
         elif unserved != "wait":

@@ -233,9 +233,9 @@ class TaskStore(Protocol):
         """Do what is due: promote, open, reclaim lapsed holds, expire, settle, forget what is past its retention.
 
         - Idempotent and safe from any number of callers.
-        - If the store itself stood still for longer than a lease could bear (no sweep for over twice the sweep
-          interval, and for over a second), every lease is first extended by that gap: a live holder loses nothing to
-          a pause that was not its own.
+        - If the store itself may have stood still for longer than a lease can bear (no sweep for longer than
+          `leases.standstill_ms`), every lease is first extended by that gap: a live holder loses nothing to a
+          pause that was not its own.
         """
         ...
 

@@ -49,15 +49,15 @@ class Elector:
     may_veto: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Quorum:
     """How much yes accepts. Exactly one of `permil` and `count` is used: `count` when it is over 0."""
 
-    permil: int = 600
-    """Of the electorate (of its weight, in a weighted quorum), 1 to 1000, rounded up."""
     count: int = 0
     """So many yes, whatever the size of the electorate."""
-    weighted: bool = False
+    permil: int = field(default=600, kw_only=True)
+    """Of the electorate (of its weight, in a weighted quorum), 1 to 1000, rounded up; 0 leaves it to who asks."""
+    weighted: bool = field(default=False, kw_only=True)
     """Count intensity and weight instead of heads; shown wherever the outcome is."""
 
 
@@ -112,3 +112,14 @@ class Proposal:
     """Whether every elector has been sent the decision."""
     durability: str = ""
     """Level (D0 to D3) the decision has reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteStatistics:
+    """The proposals the store still keeps, in numbers."""
+
+    proposals: Mapping[ProposalState, int]
+    """How many are in each state."""
+    votes: int = 0
+    decision_ms: float = 0.0
+    """Mean time from proposal to acceptance or rejection; 0 before the first."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from meshd.settings_aliases import ENVIRONMENT_ALIASES, LATER_ENVIRONMENT
+from meshd.settings_aliases import ENVIRONMENT_ALIASES
 
 MESH = Path(sys.executable).parent / "mesh"
 SECONDS = 60
@@ -38,7 +38,7 @@ class Cli:
     variables: dict[str, str] = field(default_factory=dict[str, str])
 
     def environment(self, **variables: str) -> dict[str, str]:
-        removed = {*ENVIRONMENT_ALIASES, *LATER_ENVIRONMENT, "NO_COLOR", "FORCE_COLOR"}
+        removed = {*ENVIRONMENT_ALIASES, "NO_COLOR", "FORCE_COLOR"}
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MESHD_") and k not in removed}
         return {**kept, **self.variables, **variables}
 

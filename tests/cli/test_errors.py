@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from meshd import errors
-from meshd.errors import EXIT_CODES, MeshError
+from meshd.errors import MeshError
+from meshd.exit_codes import EXIT_CODES
 from meshd_cli.hints import HINTS
 from tests.cli.conftest import Cli
 

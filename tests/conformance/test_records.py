@@ -14,6 +14,11 @@ from tests.support.waiting import wait_until
 EVERY_BYTE = bytes(range(256))
 
 
+def newborn(*, key: str, value: bytes, revision: int, now_ms: int) -> Record:
+    """A record as it is read in the millisecond it was created in."""
+    return Record(key=key, value=value, revision=revision, born=revision, born_ms=now_ms, read_ms=now_ms)
+
+
 async def gone(backend: Backend, clock: ManualClock, key: str, *, after_ms: int) -> None:
     """Let the record's time run out, for the mesh's clock and for the wall's."""
     clock.advance(ms=after_ms + 1)
@@ -24,10 +29,13 @@ async def gone(backend: Backend, clock: ManualClock, key: str, *, after_ms: int)
     await wait_until(is_gone)
 
 
-async def test_what_is_put_is_read_back_by_another_process(backend: Backend, open_again: OpenAgain) -> None:
+async def test_what_is_put_is_read_back_by_another_process(
+    backend: Backend, open_again: OpenAgain, clock: ManualClock
+) -> None:
     other = await open_again()
     revision = await backend.records.put("votes/p1", EVERY_BYTE)
-    assert await other.records.get("votes/p1") == Record(key="votes/p1", value=EVERY_BYTE, revision=revision)
+    record = await other.records.get("votes/p1")
+    assert record == newborn(key="votes/p1", value=EVERY_BYTE, revision=revision, now_ms=clock())
 
 
 async def test_a_record_never_written_is_none(backend: Backend) -> None:
@@ -37,7 +45,9 @@ async def test_a_record_never_written_is_none(backend: Backend) -> None:
 async def test_put_writes_whatever_was_there(backend: Backend) -> None:
     await backend.records.put("k", b"1")
     revision = await backend.records.put("k", b"2")
-    assert await backend.records.get("k") == Record(key="k", value=b"2", revision=revision)
+    record = await backend.records.get("k")
+    assert record is not None
+    assert (record.value, record.revision) == (b"2", revision)
 
 
 async def test_revisions_rise_over_all_records(backend: Backend) -> None:
@@ -53,11 +63,65 @@ async def test_revisions_rise_over_all_records(backend: Backend) -> None:
     assert revisions == sorted(set(revisions))
 
 
-async def test_create_refuses_a_taken_key_and_changes_nothing(backend: Backend) -> None:
+async def test_a_record_keeps_its_birth_until_it_is_gone(backend: Backend, clock: ManualClock) -> None:
+    begun_ms = clock()
+    born = await backend.records.create("k", b"1")
+    clock.advance(seconds=1)
+    revision = await backend.records.update("k", b"2", revision=born)
+    clock.advance(seconds=1)
+    assert await backend.records.put("k", b"3") > revision
+    record = await backend.records.get("k")
+    assert record is not None
+    assert (record.born, record.born_ms, record.read_ms) == (born, begun_ms, begun_ms + 2_000)
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_key_written_anew_begins_another_life(backend: Backend, clock: ManualClock, is_deleted: bool) -> None:
+    first = await backend.records.put("k", b"1", ttl_ms=40)
+    if is_deleted:
+        await backend.records.delete("k")
+        clock.advance(ms=1)
+    else:
+        await gone(backend, clock, "k", after_ms=40)
+    second = await backend.records.put("k", b"2")
+    record = await backend.records.get("k")
+    assert record is not None
+    assert first < second == record.born
+    assert record.born_ms == clock()
+
+
+async def test_a_list_says_of_each_record_what_a_read_of_it_says(backend: Backend, clock: ManualClock) -> None:
+    for key in ("k1", "k2", "k3"):
+        await backend.records.put(key, key.encode())
+        clock.advance(ms=10)
+    await backend.records.put("k2", b"again", ttl_ms=60_000)
+    second = await backend.records.get("k2")
+    assert second is not None
+    assert second.expires_ms == clock() + 60_000
+    assert list(await backend.records.list("k")) == [await backend.records.get(key) for key in ("k1", "k2", "k3")]
+
+
+async def test_a_count_is_of_the_keys_with_the_prefix(backend: Backend) -> None:
+    for key in ("b/2", "a/1", "b/10", "b", "c", "b/ä"):
+        await backend.records.put(key, b"1")
+    await backend.records.delete("b/2")
+    assert [await backend.records.count(prefix) for prefix in ("b/", "b", "", "d")] == [2, 3, 5, 0]
+
+
+async def test_revisions_are_store_time_so_that_they_rise_over_lost_writes(
+    backend: Backend, clock: ManualClock
+) -> None:
+    first = await backend.records.put("k", b"1")
+    clock.advance(ms=5)
+    assert first + 5_000 <= await backend.records.put("other", b"1")
+    assert first >= (clock() - 5) * 1_000
+
+
+async def test_create_refuses_a_taken_key_and_changes_nothing(backend: Backend, clock: ManualClock) -> None:
     revision = await backend.records.create("k", b"mine")
     with pytest.raises(AlreadyExistsError):
         await backend.records.create("k", b"theirs")
-    assert await backend.records.get("k") == Record(key="k", value=b"mine", revision=revision)
+    assert await backend.records.get("k") == newborn(key="k", value=b"mine", revision=revision, now_ms=clock())
 
 
 async def test_of_many_creators_one_wins(backend: Backend, open_again: OpenAgain) -> None:

@@ -57,6 +57,10 @@ async def test_nodes_come_back_after_everything_was_flushed_and_no_task_is_made_
                 TaskState.COMPLETED: 50
             }
             assert all(one is None for one in await mesh.backend.tasks.get([one.id for one in running + waiting]))
-            before = int(run("INFO", "commandstats")["cmdstat_evalsha"]["failed_calls"])
-            await asyncio.sleep(1.0)
-            assert int(run("INFO", "commandstats")["cmdstat_evalsha"]["failed_calls"]) == before
+
+            async def is_known_to_all() -> bool:
+                before = int(run("INFO", "commandstats")["cmdstat_evalsha"]["failed_calls"])
+                await asyncio.sleep(1.0)
+                return int(run("INFO", "commandstats")["cmdstat_evalsha"]["failed_calls"]) == before
+
+            await wait_until(is_known_to_all, timeout=SOON.total_seconds())

@@ -31,7 +31,7 @@ DOCUMENTS = [
     for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
     if BLOCK.search(document.read_text())
 ]
-GOES_ON = re.compile(r"mesh (node start|up(?!.*--detach))\b")
+GOES_ON = re.compile(r"mesh (node start|role start|up(?!.*--detach))\b")
 SECONDS = 60
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from meshd.backends import BackendOptions, open_backend
-from meshd.memory.replica import Replica
+from meshd.memory.replication.replica import Replica
 from tests.memory_sync.replicas import put, replica_of, texts
 
 WRITERS = 8

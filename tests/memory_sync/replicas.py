@@ -10,7 +10,8 @@ from meshd.backends import Backend, BackendOptions, open_replica
 from meshd.clock import Clock, system_clock
 from meshd.memory.access import Access, Author, Draft, Written
 from meshd.memory.model import Item, MemoryLimits, Strategy
-from meshd.memory.replica import Replica
+from meshd.memory.replication.gossip import Neighbourhood
+from meshd.memory.replication.replica import Replica
 from meshd.memory.sealing import Seal
 from meshd.memory.stamping import Stamper
 from meshd.memory.store import MemoryStore
@@ -28,12 +29,14 @@ async def open_at(
     backend: Backend | None = None,
     options: SyncOptions = QUICK,
     clock: Clock = system_clock,
+    around: Neighbourhood | None = None,
 ) -> Replica:
     """Return a started replica whose file is at `path`."""
     stamper = Stamper(SEAL, clock)
     limits = MemoryLimits(max_drift_ms=2**50)
     file = await open_replica(path, replace(BackendOptions(memory=limits), clock=stamper.now_ms))
-    replica = Replica(hub, file, stamper, node=node, events=backend.events if backend else None, options=options)
+    events = backend.events if backend else None
+    replica = Replica(hub, file, stamper, node=node, events=events, options=options, around=around)
     await replica.start()
     return replica
 

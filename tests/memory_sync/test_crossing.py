@@ -9,7 +9,8 @@ from meshd.backends import Backend, BackendOptions
 from meshd.errors import StaleReadError, WriteConflictError
 from meshd.memory.access import Access, Draft
 from meshd.memory.hub_access import HubAccess
-from meshd.memory.model import Applied, Strategy
+from meshd.memory.model import Applied, Dot, Strategy
+from meshd.memory.stamping import Stamper
 from tests.memory_sync.replicas import SEAL, delete, draft, put, replica_of, text, texts
 from tests.support.waiting import wait_until
 
@@ -137,3 +138,19 @@ async def test_replicas_sweep_what_expired_and_what_every_one_of_them_knows_is_d
 
 async def _is_gone(backend: Backend, key: str) -> bool:
     return (await backend.memory.get([key]))[0] == ()
+
+
+async def test_a_key_that_no_rule_settles_is_named(backend: Backend, tmp_path: Path) -> None:
+    async with replica_of(backend, tmp_path / "a.db", node="a") as a:
+        await put(a, "k", "known to both")
+        assert (await a.sync()).is_equal
+        stray = Stamper(SEAL).make(draft("k", "beside it, here alone"), Dot("gone~1", 1))
+        await a._file.store.absorb([stray])  # pyright: ignore[reportPrivateUsage]
+        await a._intake.forget(["k"])  # pyright: ignore[reportPrivateUsage]
+        await backend.memory.absorb([], clock={"gone~1": 1})
+        found = await a.sync()
+        assert not found.is_equal
+        assert found.differing == ("k",)
+        assert a.state.differing == "k"
+        await put(a, "k", "settled")
+        assert (await a.sync()).is_equal

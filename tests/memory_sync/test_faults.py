@@ -16,7 +16,7 @@ from meshd.backends import Backend, BackendOptions, open_backend
 from meshd.memory.access import Draft
 from meshd.memory.hub_access import HubAccess
 from meshd.memory.model import Change, Strategy
-from meshd.memory.replica import Replica
+from meshd.memory.replication.replica import Replica
 from meshd.memory.store import MemoryStore
 from tests.memory_sync.lying import LyingStore
 from tests.memory_sync.replicas import QUICK, SEAL, delete, draft, open_at, put, replica_of, text, texts

@@ -15,7 +15,7 @@ from meshd.backends import Backend, BackendOptions, open_replica
 from meshd.memory.access import Acks
 from meshd.memory.hub_access import HubAccess
 from meshd.memory.model import Strategy
-from meshd.memory.replica import Replica
+from meshd.memory.replication.replica import Replica
 from tests.memory_sync.replicas import SEAL, draft, put, replica_of, text
 from tests.support.freezing import freeze
 from tests.support.waiting import wait_until

@@ -14,7 +14,7 @@ from meshd.memory.access import Acks
 from meshd.memory.hub_access import HubAccess
 from meshd.memory.model import LOCAL, Member, MemoryLimits, Strategy
 from meshd.memory.prefixes import Rule, Rules
-from meshd.memory.replica import Replica
+from meshd.memory.replication.replica import Replica
 from meshd.memory.sealing import Seal
 from meshd.memory.syncing import SyncOptions
 from tests.memory_sync.lying import LyingStore, with_flipped_bit

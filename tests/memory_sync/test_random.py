@@ -14,7 +14,7 @@ from meshd.errors import MeshError, WriteConflictError
 from meshd.memory.access import Draft, Written
 from meshd.memory.joining import join
 from meshd.memory.model import Item, Strategy
-from meshd.memory.replica import Replica
+from meshd.memory.replication.replica import Replica
 from tests.memory_sync.replicas import open_at
 from tests.support.proxy import Proxy, proxied
 from tests.support.redis_server import RedisServer

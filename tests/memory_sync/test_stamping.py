@@ -1,5 +1,6 @@
 """A write that is stamped again has seen what its writer had seen, and itself; nothing that stands beside it."""
 
+from meshd.clock import ManualClock
 from meshd.memory.access import Draft
 from meshd.memory.joining import join
 from meshd.memory.model import Dot
@@ -16,3 +17,14 @@ def test_what_stood_beside_a_write_stands_beside_it_when_it_is_stamped_again() -
     assert again.header.observed == {"ann": 1, "bob": 1}
     assert {version.body for version in join((seen, write, beside, again))} == {b"ann", b"beside"}
     assert again.header.ms < write.header.ms
+
+
+def test_an_answer_that_took_long_does_not_move_a_clock_it_does_not_refute() -> None:
+    clock = ManualClock()
+    stamper = Stamper(SEAL, clock)
+    asked_ms = clock()
+    clock.advance(ms=400)
+    stamper.correct(hub_ms=asked_ms + 10, asked_ms=asked_ms)
+    assert stamper.now_ms() == clock()
+    stamper.correct(hub_ms=clock() + 5_000, asked_ms=asked_ms)
+    assert stamper.now_ms() == clock() + 5_200

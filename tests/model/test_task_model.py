@@ -24,6 +24,7 @@ from meshd.errors import BackpressureError, InvalidTransitionError, NotFoundErro
 from meshd.events import START
 from meshd.ids import new_id
 from meshd.tasks import states
+from meshd.tasks.leases import standstill_ms
 from meshd.tasks.model import (
     Claimer,
     Completed,
@@ -67,7 +68,7 @@ class TaskHistory(RuleBasedStateMachine):
         self._runner = runner
         self._mesh = f"m{uuid4().hex[:12]}"
         self._clock = ManualClock()
-        self._reference = Reference(self._clock, grace_after_ms=2 * TIMINGS.sweep_ms, queue_size=QUEUE_SIZE)
+        self._reference = Reference(self._clock, grace_after_ms=standstill_ms(TIMINGS), queue_size=QUEUE_SIZE)
         self._ids: list[str] = []
         self._holds: list[Hold] = [Hold(task_id=new_id(self._clock), token=1)]
         options = BackendOptions(mesh=self._mesh, tasks=TIMINGS, queue_size=QUEUE_SIZE, clock=self._clock)

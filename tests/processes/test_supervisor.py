@@ -13,7 +13,8 @@ from time import monotonic
 import psutil
 import pytest
 
-from meshd.errors import ConflictError, ExitCode
+from meshd.errors import ConflictError
+from meshd.exit_codes import ExitCode
 from meshd.runtime.child import Command
 from meshd.runtime.processes import HURRY, identify, running
 from meshd.runtime.reports import ChildReport, ChildState, read_reports

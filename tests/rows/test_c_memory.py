@@ -15,6 +15,7 @@ from meshd.errors import UnconfirmedError
 from meshd.memory.access import Acks
 from meshd.memory.policies import Side
 from meshd.memory.store import Feed
+from meshd.memory.syncing import SyncState
 from meshd.memory.undo import Scope
 from tests.rows.conftest import SOON, Start
 from tests.rows.mesh_command import Command
@@ -38,14 +39,20 @@ def union(sides: Sequence[Side]) -> object:
 
 
 @pytest.fixture
-def here(start: Start, tmp_path: Path) -> Begin:
-    """Starts nodes `a` and `b` whose memory is set up like this."""
+def here(mesh: Mesh, start: Start, tmp_path: Path) -> Begin:
+    """Starts nodes `a` and `b` whose memory is set up like this, and lets them compare themselves once."""
+
+    async def have_compared() -> bool:
+        states = [SyncState.of(member.state) for member in await mesh.memory.members()]
+        return sum(state.synced_ms > 0 for state in states) == 2
 
     async def begin(*, types: Sequence[str] = ("general", "general"), **memory_sync: Any) -> None:
         settings = {"state_dir": str(tmp_path / "state"), "memory_sync": memory_sync}
         async with asyncio.TaskGroup() as group:
             for name, kind in zip("ab", types, strict=True):
                 group.create_task(start(name, Options(type=kind, settings=settings)))
+        if memory_sync.get("enabled", True):
+            await wait_until(have_compared, timeout=20)
 
     return begin
 

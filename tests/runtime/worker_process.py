@@ -17,6 +17,7 @@ def fast_settings(mesh: str) -> Settings:
         node_timeout_seconds=1.0,
         tasks={"lease_seconds": 2.0, "renew_seconds": 0.5, "sweep_seconds": 0.1, "poll_seconds": 0.5},
         task_distribution={"retry_backoff_seconds": 0.01, "retry_jitter": False},
+        roles={"lease_seconds": 1.0, "idle_seconds": 0.5},
     )
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from meshd.errors import ConfigurationError, ExitCode, UnknownSettingError
+from meshd.errors import ConfigurationError, UnknownSettingError
+from meshd.exit_codes import ExitCode
 from meshd.memory.model import MemoryLimits
 from meshd.settings import Settings
-from meshd.settings_aliases import ENVIRONMENT_ALIASES, FILE_ALIASES, LATER_ENVIRONMENT
+from meshd.settings_aliases import ENVIRONMENT_ALIASES, FILE_ALIASES
 from meshd.settings_layers import environment_name, leaf_keys
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,12 +23,18 @@ ANOTHER_VALUE: dict[str, str] = {
     "agents": '[{"name": "scout"}]',
     "labels": "zone=eu",
     "task_distribution.algorithm": "random",
+    "topology.rule": "bounded",
+    "topology.shape": "ring",
     "task_distribution.seed": "7",
     "durability": "D1",
+    "messages.max_bytes": "1000",
     "memory_sync.strategy": "strong",
     "memory_sync.conflict_resolution": "manual",
     "memory_sync.sync_priority_threshold": "7",
     "memory_sync.source_priority": '["sensor", "hub"]',
+    "peers.enabled": "off",
+    "roles.play": "reclaim, topology",
+    "votes.quorum": "0.75",
     "memory_sync.prefixes": '{"plans/": {"conflict": "manual"}}',
 }
 
@@ -36,7 +43,7 @@ ANOTHER_VALUE: dict[str, str] = {
 def clean_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     for name in list(os.environ):
-        if name.startswith("MESHD_") or name in ENVIRONMENT_ALIASES or name in LATER_ENVIRONMENT:
+        if name.startswith("MESHD_") or name in ENVIRONMENT_ALIASES:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -177,12 +184,6 @@ def test_a_later_key_may_ask_for_what_happens_anyway(tmp_path: Path) -> None:
     assert Settings.load(write(tmp_path, text)).flat() == Settings().flat()
 
 
-def test_later_environment_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QUORUM_THRESHOLD", "0.6")
-    with pytest.raises(ConfigurationError, match=r"QUORUM_THRESHOLD.*not available yet"):
-        Settings.load()
-
-
 @pytest.mark.parametrize(("older", "key"), sorted(FILE_ALIASES.items()))
 def test_an_older_file_key_sets_the_setting_it_is_now(older: str, key: str, tmp_path: Path) -> None:
     section, _, leaf = older.partition(".")
@@ -209,6 +210,14 @@ def test_older_environment_names_work_with_a_note(monkeypatch: pytest.MonkeyPatc
     settings = Settings.load()
     assert (settings.node_type, settings.store_url) == ("language_expert", "redis://cache:6380/0")
     assert "use MESHD_NODE_TYPE" in settings.notes[0]
+
+
+def test_votes_are_set_by_their_older_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUORUM_THRESHOLD", "0.75")
+    monkeypatch.setenv("PROPOSAL_TIMEOUT", "12")
+    monkeypatch.setenv("WAGGLE_INTENSITY_MIN", "0.4")
+    options = Settings.load().votes.options(proposer="me")
+    assert (options.quorum.permil, options.timeout.total_seconds(), options.minimum_intensity) == (750, 12, 0.4)
 
 
 def test_a_later_protocol_in_an_older_environment_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,17 @@
-"""SQLite against the reference: the same random calls get the same answers and leave the same memory."""
+"""SQLite against the reference: the same random calls get the same answers and leave the same memory.
+
+Every second run is in a replica's file, of which its process remembers what it wrote.
+"""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from meshd.backends import BackendOptions, open_backend
+from meshd.backends import BackendOptions, open_backend, open_replica
 from meshd.clock import ManualClock
 from meshd.memory.model import LOCAL, Applied, Batch, Dot, Item, Member, MemoryLimits, Pushed, Version
 from meshd.memory.store import MemoryStore
@@ -127,9 +131,17 @@ def _plain(pushed: Pushed, batch: Batch) -> Pushed:
 async def pair(tmp_path: Path, seed: int) -> AsyncIterator[Pair]:
     clock = ManualClock()
     limits = LIMITS if seed % 3 == 0 else replace(LIMITS, max_items=100, max_bytes=100_000)
-    backend = await open_backend(f"sqlite:///{tmp_path / 'mesh.db'}", BackendOptions(clock=clock, memory=limits))
-    yield Pair(backend.memory, ReferenceStore(clock, limits=limits), clock, Random(seed))
-    await backend.aclose()
+    path, options = tmp_path / "mesh.db", BackendOptions(clock=clock, memory=limits)
+    async with AsyncExitStack() as stack:
+        if seed % 2:
+            file = await open_replica(path, options)
+            stack.push_async_callback(file.aclose)
+            store = file.store
+        else:
+            backend = await open_backend(f"sqlite:///{path}", options)
+            stack.push_async_callback(backend.aclose)
+            store = backend.memory
+        yield Pair(store, ReferenceStore(clock, limits=limits), clock, Random(seed))
 
 
 @pytest.mark.parametrize("seed", range(12))

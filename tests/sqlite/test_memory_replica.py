@@ -12,8 +12,8 @@ import pytest
 from meshd.backends import BackendOptions, open_replica
 from meshd.clock import ManualClock
 from meshd.errors import ConfigurationError, CorruptDataError, InvalidArgumentError, StoreUnreachableError
-from meshd.memory.local import ReplicaFile
 from meshd.memory.model import LOCAL
+from meshd.memory.replication.local import ReplicaFile
 from meshd.tasks.model import Durability
 from tests.sqlite.test_memory import kill_after, start
 from tests.support.memory import Writer, everything, get_one

@@ -10,12 +10,14 @@ import pytest
 from meshd.backends import Backend, BackendOptions, open_backend
 from meshd.backends.sqlite.schema import APPLICATION_ID, VERSION
 from meshd.clock import ManualClock
+from meshd.records import Guard
 from meshd.tasks.audit import AuditPage
 from meshd.tasks.model import Priority, TaskState
 from tests.support.builders import LEASE_MS, a_claimer, a_task, claim, claim_all, completed, get_one, submit_one
 
 VERSION_1 = Path(__file__).parent / "stores" / "version_1.sql"
 VERSION_2 = Path(__file__).parent / "stores" / "version_2.sql"
+VERSION_3 = Path(__file__).parent / "stores" / "version_3.sql"
 
 
 @pytest.fixture
@@ -101,4 +103,26 @@ async def test_a_file_of_version_2_is_given_the_tables_it_lacks(tmp_path: Path, 
     assert (await get_one(backend, child.id)).state is TaskState.READY
     claimed = {task.id for task in await claim_all(backend, a_claimer("here"))}
     assert claimed == {"01TASK0002", "01TASK0003", "01TASK0005"}
+    await backend.aclose()
+
+
+async def test_a_file_of_version_3_keeps_its_records_with_a_life_each(tmp_path: Path, clock: ManualClock) -> None:
+    path = tmp_path / "mesh.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_3.read_text())
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 3")
+    backend = await open_at(path, clock)
+    kept, short = await backend.records.list("")
+    assert [(each.key, each.value, each.revision, each.born) for each in (kept, short)] == [
+        ("kept", b"2", 2, 2),
+        ("short", b"3", 3, 3),
+    ]
+    guard = Guard(key="short", born=3)
+    assert await backend.records.update("kept", b"4", revision=2, guard=guard) >= clock() * 1_000
+    await backend.records.put("short", b"5")
+    await backend.records.put("kept", b"6", guard=guard)
+    record = await backend.records.get("kept")
+    assert record is not None
+    assert (record.value, record.born) == (b"6", 2)
     await backend.aclose()

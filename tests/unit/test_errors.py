@@ -5,9 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from meshd.errors import (
-    EXIT_CODES,
     ConflictError,
-    ExitCode,
     FencedError,
     InvalidTransitionError,
     LogTrimmedError,
@@ -18,6 +16,7 @@ from meshd.errors import (
     UnavailableError,
     UnknownSettingError,
 )
+from meshd.exit_codes import EXIT_CODES, ExitCode
 
 
 def tree(root: type[MeshError]) -> Iterator[type[MeshError]]:
@@ -51,6 +50,7 @@ def test_only_unavailability_and_lateness_invite_a_retry() -> None:
         "backpressure",
         "unconfirmed",
         "stale_read",
+        "peer_unreachable",
         "deadline",
     }
 

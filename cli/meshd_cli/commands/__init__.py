@@ -3,7 +3,26 @@
 import typer
 
 from meshd_cli import demo, processes
-from meshd_cli.commands import config, dead, doctor, explain, memory, nodes, pausing, shell, status, submit, sync, tasks
+from meshd_cli.commands import (
+    config,
+    dead,
+    doctor,
+    explain,
+    leader,
+    memory,
+    message,
+    nodes,
+    partitions,
+    pausing,
+    roles,
+    shell,
+    status,
+    submit,
+    sync,
+    tasks,
+    topology,
+    votes,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -14,7 +33,13 @@ def register(app: typer.Typer) -> None:
     dead.register(tasks.register(app))
     explain.register(app)
     nodes.register(app)
+    partitions.register(app)
+    topology.register(app)
     memory.register(app)
+    message.register(app)
+    votes.register(app)
+    leader.register(app)
+    roles.register(app)
     pausing.register(app)
     sync.register(app)
     doctor.register(app)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from meshd.errors import ExitCode
+from meshd.exit_codes import ExitCode
 from meshd_cli import render
 from meshd_cli.session import session_of
 from meshd_cli.watching import lazy_view

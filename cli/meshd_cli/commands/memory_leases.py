@@ -63,7 +63,8 @@ async def _run(command: list[str], held: "KeyLease") -> int:
     """Run the command to its end; end it if the lease is lost."""
     import asyncio
 
-    from meshd.errors import ExitCode, InvalidArgumentError
+    from meshd.errors import InvalidArgumentError
+    from meshd.exit_codes import ExitCode
 
     try:
         process = await asyncio.create_subprocess_exec(*command, env={**os.environ, TOKEN_VARIABLE: str(held.token)})

@@ -12,6 +12,7 @@ from meshd_cli.watching import Watch, lazy_view, show
 
 if TYPE_CHECKING:
     from meshd.mesh import Mesh
+    from meshd.runtime.local import LocalNode
 
 RECENT = 5
 HINT_DISABLED = "this machine is not enabled; `mesh enable` starts its node and joins the mesh"
@@ -36,7 +37,14 @@ def status(ctx: typer.Context, watch: Watch = False) -> None:
     if not session.is_enabled:
         render.show(session, _disabled(session), lazy_view(session, "status.status"))
         return
-    show(ctx, _reader(session), "status.status", watch=watch)
+    from meshd.errors import UnavailableError
+
+    try:
+        show(ctx, _reader(session), "status.status", watch=watch)
+    except UnavailableError:
+        if session.local_node is not None:
+            render.show(session, _cut_off(session, session.local_node), lazy_view(session, "status.status"))
+        raise
 
 
 def agents(
@@ -96,9 +104,11 @@ def _reader(session: Session) -> Callable[["Mesh"], Any]:
         import asyncio
 
         from meshd.nodes.model import Verdict
+        from meshd.nodes.service import connectivity_of
         from meshd.tasks.model import TaskState
         from meshd_cli.documents import is_active, node_summary, task_summary, task_totals
         from meshd_cli.memory_documents import memory_document
+        from meshd_cli.node_documents import mesh_state
 
         nodes, counts, recent, health, known, members = await asyncio.gather(
             mesh.nodes.list(include_dead=True),
@@ -114,12 +124,13 @@ def _reader(session: Session) -> Callable[["Mesh"], Any]:
             "enabled": local is not None,
             "mesh": mesh.name,
             "local_node": own,
+            "mesh_state": mesh_state(connectivity_of(nodes), nodes),
             "totals": {
                 "nodes": len(nodes),
                 "active_nodes": sum(is_active(node) for node in nodes),
                 **task_totals(counts),
                 "capacity": sum(node.profile.capacity for node in nodes if node.verdict is Verdict.ALIVE),
-                "lost_capacity": sum(node.profile.capacity for node in nodes if node.verdict is Verdict.DEAD),
+                "lost_capacity": sum(node.profile.capacity for node in nodes if node.verdict is not Verdict.ALIVE),
                 "memory_sync_items": known.items,
             },
             "tasks": {state.value: counts.get(state, 0) for state in TaskState},
@@ -154,6 +165,17 @@ def _backend(health: Any) -> dict[str, Any]:
     }
 
 
+def _cut_off(session: Session, local: "LocalNode") -> dict[str, Any]:
+    """Return what is known of this machine while the store does not answer."""
+    detail = f"the store does not answer; node {local.name} (process {local.process.pid}) goes on with what it holds"
+    return {
+        **_disabled(session),
+        "enabled": True,
+        "mesh_state": {"state": "local", "detail": detail},
+        "hint": "`mesh partitions` shows what the node sees; `mesh submit --or-here` runs a task without a mesh",
+    }
+
+
 def _disabled(session: Session) -> dict[str, Any]:
     """Return what is known without touching the store."""
     return {
@@ -161,6 +183,7 @@ def _disabled(session: Session) -> dict[str, Any]:
         "enabled": False,
         "mesh": session.settings.mesh,
         "local_node": None,
+        "mesh_state": None,
         "totals": None,
         "tasks": None,
         "nodes": [],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from meshd.backends import redact
-from meshd.errors import ExitCode
+from meshd.exit_codes import ExitCode
 from meshd.ids import new_id
 from meshd.nodes.model import NodeType
 from meshd.specialists.registry import check_buildable

@@ -13,7 +13,7 @@ from rich.text import Text
 from meshd.nodes.model import Node, Verdict
 
 _STEP_PERCENT = 10
-_COLORS = {Verdict.ALIVE: "green", Verdict.SUSPECT: "yellow", Verdict.DEAD: "red"}
+_COLORS = {Verdict.ALIVE: "green", Verdict.SUSPECT: "yellow", Verdict.PARTITIONED: "magenta", Verdict.DEAD: "red"}
 
 
 class View(Protocol):

@@ -18,13 +18,48 @@ def listing(document: "Document") -> "Iterator[RenderableType]":
             node["id"],
             node["type"],
             word(node["status"]),
+            word(node["condition"]),
             load(node),
             f"{node['host']}:{node['port']}",
+            round_trip(node),
+            node["flaps"] or "",
+            f"{node['phi']:.0f}",
             age(node["heartbeat_age_seconds"]),
         )
         for node in document["nodes"]
     ]
-    yield table(("NODE", "TYPE", "STATUS", "LOAD", "HOST", ">HEARTBEAT"), rows)
+    columns = ("NODE", "TYPE", "STATUS", "VERDICT", "LOAD", "HOST", ">ROUND TRIP", ">FLAPS", ">PHI", ">HEARTBEAT")
+    yield table(columns, rows)
+
+
+def round_trip(node: Mapping[str, Any]) -> str:
+    """Return how long others' probes of a node take, empty where nobody probes it."""
+    return "" if node["round_trip_ms"] is None else f"{node['round_trip_ms']:.2f} ms"
+
+
+def history(document: "Document") -> "Iterator[RenderableType]":
+    """Yield what happened, then how much of the time each node was there."""
+    rows = [
+        (event["at"], event["node"], word(event["event"]), f"by {event['by']}" if event["by"] else "")
+        for event in document["events"]
+    ]
+    yield table(("AT", "NODE", "EVENT", ""), rows)
+    yield plain("")
+    yield table(
+        ("NODE", ">UP", ">OF OBSERVED", ">JOINED", ">FAILED", ">LEFT", "AGENTS"),
+        [
+            (
+                uptime["node"],
+                f"{uptime['share']:.2%}",
+                age(uptime["observed_seconds"]),
+                uptime["joins"],
+                uptime["failures"],
+                uptime["departures"],
+                names(uptime["agents"]),
+            )
+            for uptime in document["uptimes"]
+        ],
+    )
 
 
 def agents(document: "Document") -> "Iterator[RenderableType]":
@@ -52,6 +87,14 @@ def one(document: "Document") -> "Iterator[RenderableType]":
     yield from details(node)
     yield item("Joined", f"{node['joined_at']} (incarnation {node['incarnation']}, pid {node['pid']})")
     yield item("Task types", names(node["task_types"]))
+    yield item("Verdict", word(node["condition"]))
+    for line in node["evidence"]["lines"]:
+        yield item("Evidence", line)
+    beats = node["evidence"]
+    yield item("Beats", f"every {beats['beat_mean_ms']:.0f} ms, give or take {beats['beat_deviation_ms']:.0f} ms")
+    yield item("Flaps", f"{node['flaps']} in the last hour")
+    if node["round_trip_ms"] is not None:
+        yield item("Round Trip", round_trip(node))
 
 
 def details(node: Mapping[str, Any]) -> "Iterator[RenderableType]":

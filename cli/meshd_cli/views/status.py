@@ -32,7 +32,9 @@ def _local(document: Mapping[str, Any]) -> "Iterator[RenderableType]":
     node = document["local_node"]
     yield heading("Local Node:")
     if node is None:
-        yield plain("  none: this machine has no node in the mesh")
+        state = document["mesh_state"] if document["totals"] is None else None
+        what = f"{state['state']}: {state['detail']}" if state else "none: this machine has no node in the mesh"
+        yield plain(f"  {what}")
         return
     yield item("Node ID", node["id"])
     yield item("Type", node["type"])
@@ -46,9 +48,11 @@ def _totals(document: Mapping[str, Any]) -> "Iterator[RenderableType]":
     yield plain("")
     yield heading("Mesh Statistics:")
     yield item("Mesh", document["mesh"])
+    state = document["mesh_state"]
+    yield item("Mesh State", word(state["state"], upper=True).append(f": {state['detail']}" if state["detail"] else ""))
     yield item("Total Nodes", totals["nodes"])
     yield item("Active Nodes", totals["active_nodes"])
-    lost = f", {totals['lost_capacity']} lost with dead nodes" if totals["lost_capacity"] else ""
+    lost = f", {totals['lost_capacity']} lost with nodes that are not alive" if totals["lost_capacity"] else ""
     yield item("Capacity", f"{totals['capacity']} tasks at once{lost}")
     yield item("Pending Tasks", totals["pending"])
     yield item("Running Tasks", totals["running"])
@@ -66,7 +70,8 @@ def _nodes(nodes: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":
         yield plain("  none")
     for node in nodes:
         line = plain("  ").append_text(word(node["status"])).append(f" {node['id']} ({node['type']})")
-        yield line.append(f" - Load: {load(node)}")
+        silent = f" - {node['verdict']}" if node["verdict"] in ("suspect", "partitioned") else ""
+        yield line.append(f" - Load: {load(node)}{silent}")
 
 
 def _memory(replicas: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":

@@ -34,7 +34,10 @@ def _said(node: "Mapping[str, Any]") -> str:
     memory = node["memory"]
     if memory is None or (memory["confirmed"] and memory["is_equal"]):
         return beat
-    return f"{beat}, its memory {'differs' if memory['confirmed'] else 'did not answer'}"
+    if not memory["confirmed"]:
+        return f"{beat}, its memory did not answer"
+    where = f" in {names(memory['differing'])}" if memory["differing"] else ""
+    return f"{beat}, its memory differs{where}"
 
 
 def _behind(memory: "Mapping[str, Any]") -> str:

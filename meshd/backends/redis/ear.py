@@ -5,22 +5,15 @@ server of a cluster. What is published while the subscription is broken is lost:
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, cast
-
-import hiredis
-import redis.exceptions as broken
-from redis.asyncio.connection import AbstractConnection
 
 from meshd.backends.redis.connection import translated
+from meshd.backends.redis.line import Line
 from meshd.backends.redis.link import Link
 
 TOPIC = "bell:"
 """Topic of a bell's channel, before the bell's name."""
-QUIET_S = 10.0
-"""After so long without a word from the server, it is asked whether it is there."""
 FORGET_S = 60.0
 """A bell whose claimer has not listened for so long is heard no more."""
 
@@ -107,86 +100,11 @@ class Ear:
     def _channel(self, bell: str) -> str:
         return self._link.keys.channel(TOPIC + bell)
 
-    def _hear(self, channel: str, partition: str) -> None:
-        bell, number = channel.removeprefix(self._channel("")), int(partition.removeprefix("p"))
+    def _hear(self, channel: bytes, partition: bytes) -> None:
+        bell, number = channel.decode().removeprefix(self._channel("")), int(partition.removeprefix(b"p"))
         if self.pass_on(bell, number):
             return
         self._heard.setdefault(bell, set()).add(number)
         waiting = self._waiting.get(bell)
         if waiting is not None:
             waiting.set()
-
-
-class Line(asyncio.Protocol):
-    """A subscription over a connection that the driver has opened; it hears without anybody reading."""
-
-    def __init__(self, connection: AbstractConnection, hear: Callable[[str, str], None]) -> None:
-        self.connection = connection
-        self._hear = hear
-        self._transport: asyncio.Transport = cast("Any", connection)._writer.transport  # noqa: SLF001 -- no public way
-        self._reader = hiredis.Reader(replyError=broken.ResponseError)
-        self._unconfirmed: deque[asyncio.Future[None]] = deque()
-        self._heard_at = monotonic()
-        self._asked_at = 0.0
-        self._is_closed = False
-        self._transport.set_protocol(self)
-
-    async def subscribe(self, channels: list[str]) -> None:
-        """Return once the server has confirmed every channel."""
-        loop = asyncio.get_running_loop()
-        confirmed = [loop.create_future() for _ in channels]
-        self._unconfirmed += confirmed
-        self._write("SUBSCRIBE", *channels)
-        for each in confirmed:
-            await each
-
-    def unsubscribe(self, channels: list[str]) -> None:
-        """Hear some channels no more."""
-        if channels:
-            self._write("UNSUBSCRIBE", *channels)
-
-    def is_sound(self) -> bool:
-        """Return whether the server is there, as far as is known; ask it now and then."""
-        now = monotonic()
-        is_unanswered = self._asked_at > self._heard_at
-        if self._is_closed or (is_unanswered and now - self._asked_at > QUIET_S):
-            return False
-        if not is_unanswered and now - self._heard_at > QUIET_S:
-            self._asked_at = now
-            self._write("PING")
-        return True
-
-    def close(self) -> None:
-        """Close the connection and fail what is not confirmed. Idempotent."""
-        self._is_closed = True
-        self._transport.abort()
-        while self._unconfirmed:
-            each = self._unconfirmed.popleft()
-            if not each.done():
-                each.set_exception(broken.ConnectionError("the server closed the connection"))
-
-    def data_received(self, data: bytes) -> None:
-        self._heard_at = monotonic()
-        self._reader.feed(data)
-        try:
-            while (message := self._reader.gets()) is not False:
-                self._take(message)
-        except hiredis.ProtocolError:
-            self.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-        self.close()
-
-    def _take(self, message: Any) -> None:
-        if isinstance(message, Exception):
-            self.close()
-        elif message[0] == b"message":
-            self._hear(message[1].decode(), message[2].decode())
-        elif message[0] == b"subscribe" and self._unconfirmed:
-            each = self._unconfirmed.popleft()
-            if not each.done():
-                each.set_result(None)
-
-    def _write(self, *command: str) -> None:
-        self._transport.write(cast("bytes", hiredis.pack_command(command)))  # type: ignore[arg-type]

@@ -93,7 +93,7 @@ class Keys:
         return f"mesh:{{{self.mesh}:{self.tasks}}}:{kind}" + (f":{name}" if name else "")
 
     def beats(self) -> str:
-        """Zset, TTL refreshed by heartbeats, kept by scripts: node id to its last beat, of nodes not judged."""
+        """Zset, TTL refreshed by heartbeats, kept by scripts: node id to when a sweep has to judge its silence."""
         return f"mesh:{{{self.mesh}:{COMMON}}}:beats"
 
     def dead(self) -> str:

@@ -1,15 +1,19 @@
 """The feed of the memory: what the scripts publish as they change items."""
 
+import asyncio
+from collections import deque
 from time import monotonic
-from typing import Any
-
-from redis.asyncio.connection import AbstractConnection
 
 from meshd.backends.redis import memory_scripts as scripts
-from meshd.backends.redis.connection import read_within, translated
+from meshd.backends.redis.connection import translated
+from meshd.backends.redis.line import Line
 from meshd.backends.redis.link import Link
 from meshd.backends.redis.memory_codec import change_of
+from meshd.errors import StoreUnreachableError
 from meshd.memory.model import Change
+
+_MOST_WAITING = 1_000
+"""Changes kept for a reader; with more, the server is left to wait."""
 
 
 class RedisFeed:
@@ -17,7 +21,10 @@ class RedisFeed:
 
     def __init__(self, store: Link) -> None:
         self._store = store
-        self._connection: AbstractConnection | None = None
+        self._line: Line | None = None
+        self._heard: deque[bytes] = deque()
+        self._is_paused = False
+        self._waiter: asyncio.Future[None] | None = None
         self._generation = ""
         self._revision = 0
 
@@ -30,36 +37,72 @@ class RedisFeed:
     async def get(self, *, timeout_ms: int) -> Change | None:
         end = monotonic() + timeout_ms / 1000
         while True:
-            change = await self._next(max(0.0, end - monotonic()))
-            if change is None or change.generation != self._generation or change.revision > self._revision:
-                return change
+            while self._heard:
+                change = change_of(self._next())
+                if change.generation != self._generation or change.revision > self._revision:
+                    return change
+            left = end - monotonic()
+            if left <= 0:
+                return None
+            await self._wait(left)
 
     async def aclose(self) -> None:
         """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._store.take_back(connection)
+        line, self._line = self._line, None
+        self._heard.clear()
+        self._is_paused = False
+        if line is not None:
+            line.close()
+            await self._store.take_back(line.connection)
 
-    async def _connect(self) -> AbstractConnection:
-        if self._connection is not None:
-            return self._connection
+    async def _connect(self) -> Line:
         connection = await self._store.lend()
+        line = self._line = Line(connection, self._hear, lost=self._wake)
         try:
             with translated(self._store.url):
-                await connection.send_command("SUBSCRIBE", self._store.keys.feed())
-                await connection.read_response()
-        except BaseException:
-            await self._store.take_back(connection)
-            raise
-        self._connection = connection
-        return connection
-
-    async def _next(self, timeout_s: float) -> Change | None:
-        connection = await self._connect()
-        try:
-            with translated(self._store.url):
-                message: Any = await read_within(connection, timeout_s)
+                async with asyncio.timeout(self._store.options.timeout_ms / 1000):
+                    await line.subscribe([self._store.keys.feed()])
+        except TimeoutError as exc:
+            await self.aclose()
+            raise self._broken() from exc
         except BaseException:
             await self.aclose()
             raise
-        return change_of(message[2]) if message is not None and message[0] == b"message" else None
+        return line
+
+    async def _wait(self, timeout_s: float) -> None:
+        """Return when something was heard, or after a while."""
+        line = self._line or await self._connect()
+        if not line.is_sound():
+            await self.aclose()
+            raise self._broken()
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(min(timeout_s, line.patience_s), self._wake)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _hear(self, channel: bytes, message: bytes) -> None:
+        del channel
+        self._heard.append(message)
+        if len(self._heard) >= _MOST_WAITING and not self._is_paused and self._line is not None:
+            self._is_paused = True
+            self._line.pause()
+        self._wake()
+
+    def _next(self) -> bytes:
+        message = self._heard.popleft()
+        if self._is_paused and not self._heard and self._line is not None:
+            self._is_paused = False
+            self._line.resume()
+        return message
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _broken(self) -> StoreUnreachableError:
+        return StoreUnreachableError(f"redis at {self._store.url}: the feed of the memory broke off")

@@ -1,22 +1,28 @@
 """A node as a Redis hash, and back."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import sqrt
 
 import msgspec
-from pydantic import TypeAdapter
 
 from meshd.errors import CorruptDataError
-from meshd.nodes.model import Node, NodeProfile, NodeStatus, TypeHistory, Verdict, Vitals
+from meshd.nodes.model import Node, NodeProfile, NodeStatus, Sightings, TypeHistory, Verdict, Vitals
+from meshd.nodes.verdicts import flaps_since, verdict_of
 
 NODE_FIELDS = (
     "inc", "profile", "joined", "beat", "died", "drain", "status", "open_tasks", "tasks_completed", "tasks_failed",
-    "average_response_ms", "memory_mb", "cpu_percent", "history",
+    "average_response_ms", "memory_mb", "cpu_percent", "history", "doubt", "bound", "mean",
+    "variance", "vouched", "vouched_by", "flaps", "sightings", "sighted",
 )  # fmt: skip
 """What a script returns of a node, in this order."""
 
-_PROFILE = TypeAdapter(NodeProfile)
-_encode_history = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode_profile = msgspec.json.Decoder(NodeProfile).decode
 _decode_history = msgspec.json.Decoder(dict[str, TypeHistory]).decode
+_decode_sightings = msgspec.json.Decoder(Sightings).decode
+
+_MEASURED = 8
 
 Values = Sequence[bytes | None]
 Fields = list[str | bytes | int]
@@ -24,7 +30,7 @@ Fields = list[str | bytes | int]
 
 def profile_json(profile: NodeProfile) -> bytes:
     """Return the whole profile as one JSON object."""
-    return _PROFILE.dump_json(profile)
+    return _encode(profile)
 
 
 def visible_fields(profile: NodeProfile) -> Fields:
@@ -40,7 +46,7 @@ def vitals_fields(vitals: Vitals) -> Fields:
     return [
         "open_tasks", vitals.open_tasks, "tasks_completed", vitals.tasks_completed, "tasks_failed", vitals.tasks_failed,
         "average_response_ms", repr(vitals.average_response_ms), "memory_mb", repr(vitals.memory_mb),
-        "cpu_percent", repr(vitals.cpu_percent), "history", _encode_history(vitals.history),
+        "cpu_percent", repr(vitals.cpu_percent), "history", _encode(vitals.history),
     ]  # fmt: skip
 
 
@@ -58,27 +64,45 @@ def node_of(node_id: str, values: Values, *, read_ms: int, timeout_ms: int) -> N
     Raises:
         CorruptDataError: the hash is not one that meshd wrote.
     """
-    incarnation, profile, joined, beat, died, drain, *measured = values
+    incarnation, profile, joined, beat, died, drain, *rest = values
+    measured, judged = rest[:_MEASURED], rest[_MEASURED:]
+    doubt, bound, mean, variance, vouched, vouched_by, flaps, sightings, sighted = judged
     try:
-        beat_ms = int(beat or b"")
+        vouched_ms, doubt_ms = int(vouched or 0), int(doubt or 0)
+        verdict = verdict_of(
+            is_dead=bool(died), now_ms=read_ms, doubt_ms=doubt_ms, vouched_ms=vouched_ms, timeout_ms=timeout_ms
+        )
         return Node(
-            profile=_PROFILE.validate_json(profile or b""),
+            profile=_decode_profile(profile or b""),
             incarnation=int(incarnation or b""),
-            verdict=_verdict(died, read_ms - beat_ms > timeout_ms),
+            verdict=verdict,
             vitals=_vitals(measured),
             joined_ms=int(joined or b""),
-            beat_ms=beat_ms,
+            beat_ms=int(beat or b""),
             read_ms=read_ms,
             drain_requested=drain == b"1",
+            sightings=_sightings(sightings, sighted) if verdict is Verdict.ALIVE else Sightings(),
+            vouched_ms=vouched_ms,
+            vouched_by=(vouched_by or b"").decode(),
+            flaps=flaps_since(map(int, flaps.split()), now_ms=read_ms) if flaps else 0,
+            doubt_ms=doubt_ms,
+            bound_ms=int(bound or 0),
+            mean_beat_ms=float(mean or 0),
+            beat_deviation_ms=sqrt(float(variance or 0)),
         )
     except (ValueError, TypeError, msgspec.DecodeError) as exc:
         raise CorruptDataError(f"node {node_id} cannot be read from its hash: {exc!r}") from exc
 
 
-def _verdict(died: bytes | None, is_silent: bool) -> Verdict:
-    if died:
-        return Verdict.DEAD
-    return Verdict.SUSPECT if is_silent else Verdict.ALIVE
+def sightings_json(sightings: Sightings) -> bytes:
+    """Return what a node's probes say as one JSON object; the time of the report is written beside it."""
+    return _encode(sightings)
+
+
+def _sightings(stored: bytes | None, sighted: bytes | None) -> Sightings:
+    if stored is None:
+        return Sightings()
+    return replace(_decode_sightings(stored), at_ms=int(sighted or 0))
 
 
 def _vitals(measured: Values) -> Vitals:

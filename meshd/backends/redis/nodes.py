@@ -1,16 +1,25 @@
 """`NodeStore` on Redis: one hash per node, a zset of beats, a set per capability."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from meshd.backends.redis.keys import COMMON
 from meshd.backends.redis.link import Link
-from meshd.backends.redis.node_codec import holdings, node_of, profile_json, visible_fields, vitals_fields
+from meshd.backends.redis.node_codec import (
+    holdings,
+    node_of,
+    profile_json,
+    sightings_json,
+    visible_fields,
+    vitals_fields,
+)
 from meshd.errors import FencedError, NotFoundError
-from meshd.nodes.model import Beat, Holder, Membership, Node, NodeFilter, NodeProfile, Verdict, Vitals
+from meshd.nodes.model import Beat, Holder, Membership, Node, NodeFilter, NodeProfile, Sightings, Verdict, Vitals
+from meshd.nodes.phi import Pace, patience_of
 
 READ_CHUNK = 256
 SWEEP_LIMIT = 100
+VOUCH_CHUNK = 100
 MIN_TTL_MS = 86_400_000
 """A node record nobody touches ends by itself after a day, or ten timeouts if that is longer."""
 
@@ -21,12 +30,21 @@ class RedisNodeStore:
     def __init__(self, connection: Link) -> None:
         self._store = connection
         self._timings = connection.options.nodes
+        self._patience = patience = patience_of(self._timings)
+        regular = Pace(mean_ms=patience.heartbeat)
+        self._first = (patience.doubted_after(regular), patience.bound_after(regular))
+        self._allowance = (
+            repr(patience.heartbeat),
+            repr(patience.floor),
+            repr(patience.pause),
+            repr(patience.most),
+        )
         self._ttl_ms = max(MIN_TTL_MS, 10 * self._timings.timeout_ms)
 
     async def join(self, profile: NodeProfile, vitals: Vitals) -> Membership:
         reply = await self._run(
             "node_join", profile.id, profile_json(profile), holdings(profile), self._ttl_ms, vitals.status.value,
-            *visible_fields(profile), *vitals_fields(vitals),
+            *self._first, *visible_fields(profile), *vitals_fields(vitals),
         )  # fmt: skip
         self._store.saw(self._store.keys.clock(COMMON), int(reply[1]))
         return Membership(node_id=profile.id, incarnation=int(reply[1]))
@@ -41,10 +59,28 @@ class RedisNodeStore:
     async def heartbeat(self, membership: Membership, vitals: Vitals) -> Beat:
         reply = await self._run(
             "node_heartbeat", membership.node_id, membership.incarnation, self._timings.timeout_ms, self._ttl_ms,
-            self._timings.gap_ms, vitals.status.value, *vitals_fields(vitals),
+            self._timings.gap_ms, vitals.status.value, *self._allowance, *vitals_fields(vitals),
         )  # fmt: skip
         _check(membership, reply)
-        return Beat(live_nodes=int(reply[1]), silent_nodes=int(reply[2]), drain_requested=reply[3] == b"drain")
+        return Beat(
+            live_nodes=int(reply[1]),
+            silent_nodes=int(reply[2]),
+            drain_requested=reply[3] == b"drain",
+            suspects=tuple(node_id.decode() for node_id in reply[4]),
+        )
+
+    async def sight(self, membership: Membership, sightings: Sightings) -> None:
+        reply = await self._run("node_sight", membership.node_id, membership.incarnation, sightings_json(sightings))
+        _check(membership, reply)
+
+    async def vouch(self, membership: Membership, node_ids: Collection[str]) -> None:
+        reached = sorted(node_ids)
+        for at in range(0, max(1, len(reached)), VOUCH_CHUNK):
+            reply = await self._run(
+                "node_vouch", membership.node_id, membership.incarnation, self._timings.timeout_ms, self._ttl_ms,
+                int(self._patience.pause), *reached[at : at + VOUCH_CHUNK],
+            )  # fmt: skip
+            _check(membership, reply)
 
     async def leave(self, membership: Membership) -> None:
         await self._run("node_leave", membership.node_id, membership.incarnation)
@@ -108,7 +144,7 @@ class RedisNodeStore:
         return {_holder(member).node_id for member in await self._holders(where.capabilities) if "/" not in member}
 
     async def _holders(self, capabilities: frozenset[str]) -> dict[str, bool]:
-        reply = await self._run("node_holders", self._timings.timeout_ms, *sorted(capabilities))
+        reply = await self._run("node_holders", *sorted(capabilities))
         return {reply[at].decode(): reply[at + 1] == b"live" for at in range(0, len(reply), 2)}
 
     async def _members(self, key: str) -> set[str]:
@@ -125,7 +161,7 @@ def _check(membership: Membership, reply: Any) -> None:
 
 def _matches(node: Node, where: NodeFilter) -> bool:
     return (
-        where.capabilities <= node.profile.all_capabilities
+        (not where.capabilities or where.capabilities <= node.profile.all_capabilities)
         and (not where.types or node.profile.type in where.types)
         and (where.include_dead or node.verdict is Verdict.ALIVE)
     )

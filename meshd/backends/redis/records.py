@@ -5,11 +5,13 @@ from typing import Any
 
 from meshd.backends.redis.keys import COMMON
 from meshd.backends.redis.link import Link
-from meshd.errors import AlreadyExistsError, NotFoundError, RevisionMismatchError
-from meshd.records import Record, check_record
+from meshd.errors import AlreadyExistsError, FencedError, NotFoundError, RevisionMismatchError
+from meshd.records import Guard, Record, check_record
 
 MAX_KEYS_PER_STEP = 256
 MAX_REPLY_BYTES = 4 * 1024 * 1024
+_HEAD, _FIELDS = 2, 6
+"""How the reply of `record_list` is cut up."""
 
 
 class RedisRecordStore:
@@ -20,57 +22,92 @@ class RedisRecordStore:
 
     async def get(self, key: str) -> Record | None:
         reply = await self._run("record_read", key)
-        if reply[0] == b"missing":
-            return None
-        return Record(key=key, revision=int(reply[1]), value=reply[2])
+        return None if reply[0] == b"missing" else _record(key, reply[1], reply[2:])
 
-    async def put(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
+    async def put(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
         check_record(key, value)
-        reply = await self._run("record_write", key, value, _life(ttl_ms), "put", "")
+        reply = await self._run("record_write", key, value, _life(ttl_ms), "put", "", guard=guard, is_write=True)
         return int(reply[1])
 
-    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
+    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
         check_record(key, value)
-        reply = await self._run("record_write", key, value, _life(ttl_ms), "create", "", retry=False)
+        args = (key, value, _life(ttl_ms), "create", "")
+        reply = await self._run("record_write", *args, guard=guard, is_write=True, retry=False)
         if reply[0] == b"exists":
             raise AlreadyExistsError(f"record {key!r} exists already")
         return int(reply[1])
 
-    async def update(self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None) -> int:
+    async def update(
+        self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None, guard: Guard | None = None
+    ) -> int:
         check_record(key, value)
-        reply = await self._run("record_write", key, value, _life(ttl_ms), "update", revision, retry=False)
+        args = (key, value, _life(ttl_ms), "update", revision)
+        reply = await self._run("record_write", *args, guard=guard, is_write=True, retry=False)
         if reply[0] == b"missing":
             raise NotFoundError(f"record {key!r} does not exist")
         if reply[0] == b"mismatch":
             raise RevisionMismatchError(key, expected=revision, current=int(reply[1]))
         return int(reply[1])
 
-    async def delete(self, key: str, *, revision: int | None = None) -> bool:
-        reply = await self._run("record_delete", key, "" if revision is None else revision, retry=False)
+    async def delete(self, key: str, *, revision: int | None = None, guard: Guard | None = None) -> bool:
+        expected = "" if revision is None else revision
+        reply = await self._run("record_delete", key, expected, guard=guard, is_write=True, retry=False)
         if reply[0] == b"mismatch":
             raise RevisionMismatchError(key, expected=revision or 0, current=int(reply[1]))
         return bool(reply[0] == b"ok")
 
     async def list(self, prefix: str, *, limit: int = 100, after: str = "") -> Sequence[Record]:
         found: list[Record] = []
-        end = b"(" + prefix.encode() + b"\xff" if prefix else b"+"
-        begin = b"[" + prefix.encode() if after < prefix else b"(" + after.encode()
-        if not after and not prefix:
-            begin = b"-"
+        begin, end = _range(prefix)
+        if after >= prefix and after:
+            begin = b"(" + after.encode()
         while len(found) < limit:
             step = min(limit - len(found), MAX_KEYS_PER_STEP)
             reply = await self._run("record_list", begin, end, step, MAX_REPLY_BYTES)
             found += [
-                Record(key=reply[at].decode(), revision=int(reply[at + 1]), value=reply[at + 2])
-                for at in range(1, len(reply), 3)
+                _record(reply[at].decode(), reply[1], reply[at + 1 : at + _FIELDS])
+                for at in range(_HEAD, len(reply), _FIELDS)
             ]
             if not reply[0]:
                 break
             begin = b"(" + reply[0]
         return found
 
-    async def _run(self, name: str, *args: str | bytes | int, retry: bool = True) -> Any:
-        return await self._store.run(name, key=self._store.keys.clock(COMMON), args=args, retry=retry)
+    async def count(self, prefix: str) -> int:
+        return int(await self._run("record_count", *_range(prefix)))
+
+    async def _run(
+        self,
+        name: str,
+        *args: str | bytes | int,
+        guard: Guard | None = None,
+        is_write: bool = False,
+        retry: bool = True,
+    ) -> Any:
+        if is_write:
+            args = (*args, "", "") if guard is None else (*args, guard.key, guard.born)
+        reply = await self._store.run(name, key=self._store.keys.clock(COMMON), args=args, retry=retry)
+        if guard is not None and reply[0] == b"fenced":
+            raise FencedError(f"record {guard.key!r}", token=guard.born, current=int(reply[1]))
+        return reply
+
+
+def _record(key: str, read_ms: bytes, fields: Sequence[bytes]) -> Record:
+    revision, value, born, born_ms, expires_ms = fields
+    return Record(
+        key=key,
+        value=value,
+        revision=int(revision),
+        born=int(born),
+        born_ms=int(born_ms),
+        read_ms=int(read_ms),
+        expires_ms=int(expires_ms) if expires_ms else None,
+    )
+
+
+def _range(prefix: str) -> tuple[bytes, bytes]:
+    """Return both ends of the keys that start with `prefix`."""
+    return (b"[" + prefix.encode(), b"(" + prefix.encode() + b"\xff") if prefix else (b"-", b"+")
 
 
 def _life(ttl_ms: int | None) -> str | int:

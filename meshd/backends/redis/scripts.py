@@ -18,6 +18,9 @@ from meshd.backends.redis.node_codec import NODE_FIELDS
 from meshd.backends.redis.task_codec import GUARD_FIELDS, USUAL_POLICY
 from meshd.events import LOG_CAPACITY
 from meshd.memory.model import LOCAL, MAX_KEY_BYTES
+from meshd.nodes.model import FLAP_WINDOW_MS, MAX_FLAPS
+from meshd.nodes.phi import WEIGHT, Z_BOUND, Z_DOUBT
+from meshd.nodes.store import MAX_SUSPECTS
 from meshd.tasks.model import Priority, TaskState
 from meshd.tasks.routing import OFFSETS_MS
 from meshd.tasks.states import FORGOTTEN, GONE, LAPSED, MAX_CLAIMS
@@ -54,8 +57,9 @@ _GROWING = frozenset({"task_submit", "record_write", "event_append", "node_join"
 """Scripts that add data; with the memory full they are refused and nothing else is."""
 _READING = frozenset(
     {
-        "task_get", "task_list", "task_counts", "node_read", "record_read", "memory_get", "memory_list", "memory_newer",
-        "memory_changes", "memory_clock", "memory_history", "memory_members",
+        "task_get", "task_list", "task_counts", "node_read", "record_read", "record_count",
+        "memory_get", "memory_list", "memory_newer", "memory_changes", "memory_clock", "memory_history",
+        "memory_members",
     }
 )  # fmt: skip
 """Scripts that write nothing: they run while the server takes no writes, on a full disk for example."""
@@ -103,6 +107,12 @@ def constants(*, is_split: bool = False) -> Mapping[str, str]:
         "MAX_KEY_BYTES": str(MAX_KEY_BYTES),
         "LOCAL": f"'{LOCAL}'",
         "SLACK_MS": str(SLACK_MS),
+        "MAX_SUSPECTS": str(MAX_SUSPECTS),
+        "MAX_FLAPS": str(MAX_FLAPS),
+        "FLAP_WINDOW_MS": str(FLAP_WINDOW_MS),
+        "PACE_WEIGHT": repr(WEIGHT),
+        "Z_DOUBT": repr(Z_DOUBT),
+        "Z_BOUND": repr(Z_BOUND),
         "PROFILE_TTL_MS": str(PROFILE_TTL_MS),
         "ROUTE_REFRESH_MS": str(ROUTE_REFRESH_MS),
         "BELL_MS": str(BELL_MS),

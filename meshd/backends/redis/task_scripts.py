@@ -219,9 +219,9 @@ async def reclaim(store: Link, *, node_id: str, up_to_incarnation: int, cursor: 
     return int(reply[1]), "00" if next_cursor == "0" and reply[3] == b"more" else next_cursor
 
 
-async def sweep(store: Link, *, limit: int, interval_ms: int) -> tuple[SweepReport, bool]:
+async def sweep(store: Link, *, limit: int, standstill_ms: int) -> tuple[SweepReport, bool]:
     """Return what was moved, and whether tasks that wait for others are to be told of an end."""
-    reply = await _run(store, "task_sweep", limit, interval_ms)
+    reply = await _run(store, "task_sweep", limit, standstill_ms)
     promoted, opened, reclaimed, buried, expired = map(int, reply[1:6])
     report = SweepReport(
         promoted=promoted,

@@ -9,6 +9,7 @@ from meshd.backends.redis import bells, task_audit, task_scripts
 from meshd.backends.redis.durability import DurabilityProbe
 from meshd.backends.redis.link import Link
 from meshd.tasks.audit import AuditPage
+from meshd.tasks.leases import standstill_ms
 from meshd.tasks.model import (
     Claimed,
     Claimer,
@@ -211,7 +212,9 @@ class RedisTaskStore:
             self._tidy_at = monotonic() + TIDY_S
             await task_scripts.tidy(self._store)
         bounded = max(1, min(limit, MAX_BATCH))
-        report, settles = await task_scripts.sweep(self._store, limit=bounded, interval_ms=self._timings.sweep_ms)
+        report, settles = await task_scripts.sweep(
+            self._store, limit=bounded, standstill_ms=standstill_ms(self._timings)
+        )
         if not settles:
             return report
         told, more = await self._settle(steps=MANY_STEPS)

@@ -19,6 +19,9 @@ def execute_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[
 
     The rows are sent in powers of two, so that few different statements exist and all stay prepared.
     """
+    if len(rows) == 1:
+        connection.execute(_spell(statement, 1, len(rows[0])), rows[0])
+        return
     start = 0
     while start < len(rows):
         size = 1 << (min(len(rows) - start, _MOST_ROWS).bit_length() - 1)
@@ -46,6 +49,8 @@ def select_in(connection: sqlite3.Connection, select: str, first: object, values
     power of two, so that few different statements exist.
     """
     wanted = list(values)
+    if len(wanted) == 1:
+        return connection.execute(_spell_in(select, 1), (first, wanted[0])).fetchall()
     rows: list[Any] = []
     for start in range(0, len(wanted), _MOST_ROWS):
         chunk = wanted[start : start + _MOST_ROWS]

@@ -1,5 +1,7 @@
 """One SQLite connection on one thread of its own: every call is a function that runs there, in order.
 
+Small writes of a file's only process are done where they are asked for while that thread is idle: in the same order.
+
 Writes are one short `BEGIN IMMEDIATE` transaction each, so two processes never deadlock; reads see the last commit and
 block nobody.
 """
@@ -8,15 +10,18 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 
 from meshd.backends.port import BackendOptions
 from meshd.backends.sqlite.bells import clear_away, ring
+from meshd.backends.sqlite.checkpoints import LOG_PAGES, Checkpoints
+from meshd.backends.sqlite.known import Known
 from meshd.backends.sqlite.opening import Location, connect
 from meshd.backends.sqlite.patience import patiently
+from meshd.backends.sqlite.thread import WorkerThread
 from meshd.backends.sqlite.transaction import Ring, Transaction
 from meshd.backends.sqlite.translate import translated
 from meshd.backends.sqlite.waiting import forget_bells
@@ -27,6 +32,9 @@ from meshd.tasks.model import Durability
 T = TypeVar("T")
 
 _SYNC_S = 1.0
+_LONG_S = 0.02
+_WARY_S = 1.0
+"""After a write at once that took long, others go by the thread for so long."""
 
 
 class Reader:
@@ -46,12 +54,23 @@ class Reader:
 class Database:
     """Runs functions on the store's thread and rings the bells they ask for."""
 
-    def __init__(self, location: Location, options: BackendOptions) -> None:
+    def __init__(self, location: Location, options: BackendOptions, *, is_alone: bool = False) -> None:
+        """`is_alone`: nobody else writes the file, so what was written need not be read again."""
         self.location = location
         self.bells = bells_folder(location.path)
         self._options = options
         self._clock = options.clock or system_clock
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="meshd-sqlite")
+        self._is_alone = is_alone
+        self._known: Known | None = None
+        self._checkpoints = Checkpoints(location.path)
+        self._changes = 0
+        self._is_syncing = False
+        self._is_at_once = False
+        """Not while the log is moved, nor for the first write after that, which waits for the disk."""
+        self._wary_until = 0.0
+        self._under_way = 0
+        """Calls whose answer is on its way from the thread."""
+        self._thread = WorkerThread("meshd-sqlite")
         self._connection: sqlite3.Connection | None = None
         self._mesh = 0
         self._sync: asyncio.TimerHandle | None = None
@@ -62,19 +81,52 @@ class Database:
         try:
             await self._run(self._open)
         except BaseException:
-            self._thread.shutdown(wait=False)
+            self._thread.close()
             raise
 
     def _open(self) -> None:
-        self._connection, self._mesh = connect(self.location, self._options)
+        self._connection, self._mesh = connect(self.location, self._options, one_thread=not self._is_alone)
+        if self._is_alone and self.location.durability is Durability.D1:
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
 
-    async def read(self, work: Callable[[Reader], T]) -> T:
-        """Return what `work` reads."""
+    async def read(self, work: Callable[[Reader], T], *, is_small: bool = False) -> T:
+        """Return what `work` reads; `is_small`: it takes a fraction of a millisecond, and may be done at once."""
+        if is_small and self._is_free:
+            return self._read(work)
         return await self._run(lambda: self._read(work))
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` in one transaction: all of it is committed when this returns, or none when it raises."""
+    async def write(self, work: Callable[[Transaction], T], *, is_small: bool = False) -> T:
+        """Run `work` in one transaction: all of it is committed when this returns, or none when it raises.
+
+        `is_small`: it takes a fraction of a millisecond and may be repeated. Where no commit waits for the disk nor for
+        another process, it is done at once: a way to the thread and back costs as much as the work.
+        """
+        if is_small and self._is_free:
+            # Who holds the file, against the rule, is waited for on the thread.
+            with suppress(StoreUnreachableError):
+                return self._write_at_once(work)
+        may_go_on = self._is_alone and self.location.durability is Durability.D1 and not self._is_syncing
         result = await self._run(lambda: self._write(work))
+        self._is_at_once = may_go_on and not self._is_syncing and monotonic() >= self._wary_until
+        self._sync_soon()
+        return result
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether something small may be done by whoever asks for it.
+
+        Not before everybody who waited for the thread has gone on: answers are acted on in the order of the commits.
+        """
+        is_quiet = self._thread.is_idle and not self._under_way
+        return is_quiet and self._is_at_once and not self._checkpoints.is_long
+
+    def _write_at_once(self, work: Callable[[Transaction], T]) -> T:
+        """Write here, and stay away from here for a while if that took long: the disk is slow."""
+        began = monotonic()
+        result = self._write(work, timeout_ms=0)
+        ended = monotonic()
+        if ended - began > _LONG_S:
+            self._is_at_once, self._wary_until = False, ended + _WARY_S
         self._sync_soon()
         return result
 
@@ -85,21 +137,26 @@ class Database:
             self._sync = None
             await asyncio.get_running_loop().run_in_executor(None, self._sync_log)
         with suppress(RuntimeError):
-            closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-            self._thread.shutdown(wait=False)
+            closing = self._thread.run(self._close)
+            self._thread.close()
             await closing
 
     def _close(self) -> None:
+        self._checkpoints.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     async def _run(self, function: Callable[[], T]) -> T:
         try:
-            running = asyncio.get_running_loop().run_in_executor(self._thread, function)
+            running = self._thread.run(function)
         except RuntimeError as exc:
             raise self._closed() from exc
-        return await running
+        self._under_way += 1
+        try:
+            return await running
+        finally:
+            self._under_way -= 1
 
     def _closed(self) -> StoreUnreachableError:
         return StoreUnreachableError(f"store {self.location.path} was closed")
@@ -111,19 +168,24 @@ class Database:
         with translated(self.location.path):
             return patiently(lambda: work(reader), timeout_ms=self._options.timeout_ms)
 
-    def _write(self, work: Callable[[Transaction], T]) -> T:
+    def _write(self, work: Callable[[Transaction], T], *, timeout_ms: int | None = None) -> T:
         connection = self._connection
         if connection is None:
             raise self._closed()
         with translated(self.location.path):
-            patiently(lambda: connection.execute("BEGIN IMMEDIATE"), timeout_ms=self._options.timeout_ms)
+            patience = self._options.timeout_ms if timeout_ms is None else timeout_ms
+            patiently(lambda: connection.execute("BEGIN IMMEDIATE"), timeout_ms=patience)
             try:
-                transaction = Transaction(connection, self._mesh, self._clock)
+                transaction = Transaction(connection, self._mesh, self._clock, known=self._known)
                 result = work(transaction)
                 rings = transaction.flush()
                 connection.execute("COMMIT")
                 self._has_unsynced |= transaction.has_changes
+                self._changes = connection.total_changes
+                if self._is_alone and transaction.learned is not None:
+                    self._known = transaction.learned
             except BaseException:
+                self._known = None
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -155,7 +217,11 @@ class Database:
 
     def _sync_now(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sync = None
-        loop.run_in_executor(None, self._sync_log)
+        self._is_syncing, self._is_at_once = True, False
+        loop.run_in_executor(None, self._sync_log).add_done_callback(self._synced)
+
+    def _synced(self, _: "asyncio.Future[None]") -> None:
+        self._is_syncing = False
 
     def _sync_log(self) -> None:
         # Only the log: opening the database file itself a second time would drop SQLite's locks on it.
@@ -166,6 +232,9 @@ class Database:
                 os.fsync(log)
             finally:
                 os.close(log)
+        if self._is_alone:
+            with suppress(sqlite3.Error):
+                self._checkpoints.move(changes=self._changes)
 
 
 def bells_folder(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The memory port on SQLite: each call is one function on the store's thread, in one transaction."""
+"""The memory port on SQLite: each call is one function that the database runs, in one transaction."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -34,6 +34,11 @@ HISTORIES_PER_READ = 256
 """Keys whose past is read in one statement."""
 
 
+_FEW = 4
+_FEW_BYTES = 16_384
+"""Up to so many versions and bytes, taking them is a small write."""
+
+
 class SqliteMemoryStore:
     """Implements `meshd.memory.store.MemoryStore`."""
 
@@ -45,7 +50,10 @@ class SqliteMemoryStore:
     async def push(self, batch: Batch, *, wanted: bool = False) -> Pushed:
         check_batch(batch)
         limits = self._limits
-        return await self._database.write(lambda transaction: push(transaction, batch, limits=limits, wanted=wanted))
+        return await self._database.write(
+            lambda transaction: push(transaction, batch, limits=limits, wanted=wanted),
+            is_small=_is_small(batch.versions),
+        )
 
     async def absorb(
         self, versions: Sequence[Version], *, clock: NodeClock | None = None, generation: str | None = None
@@ -53,11 +61,12 @@ class SqliteMemoryStore:
         check_size(versions)
         limits = self._limits
         return await self._database.write(
-            lambda transaction: absorb(transaction, versions, clock=clock, generation=generation, limits=limits)
+            lambda transaction: absorb(transaction, versions, clock=clock, generation=generation, limits=limits),
+            is_small=clock is None and _is_small(versions),
         )
 
     async def get(self, keys: Sequence[str]) -> Sequence[Item]:
-        found = await self._database.read(lambda reader: reading.read_blobs(reader, keys))
+        found = await self._database.read(lambda reader: reading.read_blobs(reader, keys), is_small=len(keys) <= _FEW)
         return [read_item(found[key]) if key in found else () for key in keys]
 
     async def list(self, prefix: str, *, limit: int = 100, after: str = "") -> Sequence[tuple[str, Item]]:
@@ -172,3 +181,7 @@ class SqliteMemoryStore:
         return await self._database.write(
             lambda transaction: sweeping.collect(transaction, place, up_to=up_to, covered=covered, limits=limits)
         )
+
+
+def _is_small(versions: Sequence[Version]) -> bool:
+    return len(versions) <= _FEW and sum([len(version.blob) for version in versions]) <= _FEW_BYTES

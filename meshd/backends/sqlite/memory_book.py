@@ -3,12 +3,12 @@
 Whoever changes an item does it here, so dots, digest, history and counts always follow from the change itself.
 """
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from meshd.backends.sqlite.bulk import execute_rows, select_in
+from meshd.backends.sqlite.known import Actor, Known, MemoryRow
 from meshd.backends.sqlite.transaction import Transaction
 from meshd.memory.digests import bucket_of, fingerprint
 from meshd.memory.model import LOCAL, Item, MemoryLimits
@@ -18,10 +18,11 @@ MEMORY_TOPIC = "memory:items"
 """Hints that items have changed."""
 
 _STATE = """
-SELECT generation, revision, items, bytes, expired_ms, quarantined, past, actors.id, actors.seq
+SELECT actors.id, actors.seq, generation, revision, items, bytes, expired_ms, quarantined, past
     FROM memories LEFT JOIN memory_actors AS actors ON actors.mesh = memories.mesh AND actors.name = ?
     WHERE memories.mesh = ?
 """
+_ACTORS = "SELECT name, id, seq FROM memory_actors WHERE mesh = ? AND name {values}"
 _SELECT = "SELECT key, id, revision, past, data FROM memory_items WHERE mesh = ? AND key {values}"
 _TRIM = """
 DELETE FROM memory_history WHERE mesh = ? AND key = ? AND seq <=
@@ -64,22 +65,32 @@ class ItemBook:
         self._transaction = transaction
         self._connection = transaction.connection
         self._mesh = transaction.mesh
-        stored = self._connection.execute(_STATE, (actor, self._mesh)).fetchone()
-        self.generation: str = stored[0]
-        self.revision: int = stored[1]
-        self.items: int = stored[2]
-        self.bytes: int = stored[3]
-        self.expired_ms: int = stored[4]
+        self._actors: dict[str, Actor] = {}
+        self._free_id = 0
+        self._is_heard = True
+        stored = self._read_state(actor)
+        self.generation = stored.generation
+        self.revision = stored.revision
+        self.items = stored.items
+        self.bytes = stored.bytes
+        self.expired_ms = stored.expired_ms
         """Versions that expire up to then do not count in the digest any more."""
-        self.quarantined: str = stored[5]
-        self._past: int = stored[6]
-        self.received: int = stored[8] or 0
-        """Up to which number the versions of `actor` were received."""
+        self.quarantined = stored.quarantined
+        self._past = stored.past
         self.start = self.revision
         self._places: dict[str, _Place] = {}
         self._changed: dict[str, _Place] = {}
         self._history: list[tuple[str, bytes]] = []
-        self._actors: dict[str, int] = {} if stored[7] is None else {actor: stored[7]}
+
+    def _read_state(self, actor: str) -> MemoryRow:
+        known = self._transaction.known
+        if known is not None:
+            self._actors, self._free_id, self._is_heard = known.actors, known.free_id, known.is_heard
+            return known.memory
+        number, seq, *row = self._connection.execute(_STATE, (actor, self._mesh)).fetchone()
+        if number is not None:
+            self._actors[actor] = Actor(number, seq)
+        return MemoryRow(*row)
 
     def open(self, keys: Iterable[str]) -> None:
         """Read the items of these keys."""
@@ -107,8 +118,9 @@ class ItemBook:
         if any(version.header.actor != LOCAL for version in (*item, *was)):
             self.revision += 1
             place.revision = self.revision
+        kept = {id(version) for version in item}
         for version in was:
-            if all(version is not kept for kept in item):
+            if id(version) not in kept:
                 place.past += 1
                 self._history.append((key, version.blob))
         self._replace(key, place, item, size)
@@ -134,23 +146,43 @@ class ItemBook:
             "UPDATE memories SET revision = ?, items = ?, bytes = ?, expired_ms = ?, past = ? WHERE mesh = ?",
             (self.revision, self.items, self.bytes, self.expired_ms, self._past, self._mesh),
         )
-        if self.revision != self.start:
+        if self.revision != self.start and self._is_heard:
             self._transaction.publish(MEMORY_TOPIC, {})
 
     def actor(self, name: str) -> int:
         """Return the number of an actor, which it gets here if it has none."""
         known = self._actors.get(name)
         if known is not None:
-            return known
-        row = self._connection.execute(
-            "SELECT id FROM memory_actors WHERE mesh = ? AND name = ?", (self._mesh, name)
-        ).fetchone()
-        if row is None:
+            return known.id
+        if not self.clock_of([name]):
             row = self._connection.execute(
                 "INSERT INTO memory_actors (mesh, name) VALUES (?, ?) RETURNING id", (self._mesh, name)
             ).fetchone()
-        self._actors[name] = row[0]
-        return int(row[0])
+            self._actors[name] = Actor(row[0], 0)
+        return self._actors[name].id
+
+    def clock_of(self, names: Iterable[str]) -> dict[str, int]:
+        """Return up to which number the versions of these actors were received, of those that have a row."""
+        actors, wanted = self._actors, list(names)
+        missing = [name for name in wanted if name not in actors]
+        if missing:
+            for name, number, seq in select_in(self._connection, _ACTORS, self._mesh, missing):
+                actors[name] = Actor(number, seq)
+        return {name: actors[name].seq for name in wanted if name in actors}
+
+    def raise_clock(self, clock: Mapping[str, int]) -> None:
+        """Note that the versions of these actors were received up to these numbers."""
+        rows = [(seq, self.actor(name)) for name, seq in clock.items()]
+        self._connection.executemany("UPDATE memory_actors SET seq = ? WHERE id = ?", rows)
+        for name, seq in clock.items():
+            self._actors[name].seq = seq
+
+    def learn(self) -> None:
+        """Let the next transaction start with what was read and saved here; nothing but this book changed it."""
+        row = MemoryRow(
+            self.generation, self.revision, self.items, self.bytes, self.expired_ms, self.quarantined, self._past
+        )
+        self._transaction.learn(Known(memory=row, actors=self._actors, free_id=self._free_id, is_heard=self._is_heard))
 
     def _replace(self, key: str, place: _Place, item: Item, size: int) -> None:
         self.items += bool(item) - bool(place.item)
@@ -164,14 +196,13 @@ class ItemBook:
         gone: list[tuple[int]] = []
         added: list[tuple[int, int, int]] = []
         removed: list[tuple[int, int]] = []
-        free = self._free_id() if any(not place.id for place in self._changed.values()) else 0
         for key, place in self._changed.items():
             if not place.item and not place.id:
                 continue
             if place.item and place.id:
                 old.append((*self._row(place), place.id))
             elif place.item:
-                place.id, free = free, free + 1
+                place.id = self._next_id()
                 new.append((place.id, key, self._row(place)))
             else:
                 gone.append((place.id,))
@@ -197,8 +228,12 @@ class ItemBook:
         )
         execute_rows(connection, "INSERT OR REPLACE INTO memory_dots (actor, seq, item) VALUES {rows}", added)
 
-    def _free_id(self) -> int:
-        return int(self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM memory_items").fetchone()[0])
+    def _next_id(self) -> int:
+        if not self._free_id:
+            found = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM memory_items").fetchone()
+            self._free_id = int(found[0])
+        self._free_id += 1
+        return self._free_id - 1
 
     def _row(self, place: _Place) -> _Row:
         item, expired_ms = place.item, self.expired_ms
@@ -218,9 +253,10 @@ class ItemBook:
 
         No sum overflows: 48 bits each, of ten million items in 4,096 buckets.
         """
-        moved: Counter[int] = Counter()
+        moved: dict[int, int] = {}
         for key, place in self._changed.items():
-            moved[bucket_of(key)] += _sum(place.item, self.expired_ms) - _sum(place.before, counted_to)
+            bucket, by = bucket_of(key), _sum(place.item, self.expired_ms) - _sum(place.before, counted_to)
+            moved[bucket] = moved.get(bucket, 0) + by
         execute_rows(
             self._connection,
             "INSERT INTO memory_digest (mesh, bucket, sum) VALUES {rows}"

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from meshd.backends.sqlite.bulk import select_in
 from meshd.backends.sqlite.memory_book import MEMORY_TOPIC, ItemBook
 from meshd.backends.sqlite.transaction import Transaction
 from meshd.errors import InvalidArgumentError
@@ -69,7 +68,7 @@ def check_batch(batch: Batch) -> None:
 def push(transaction: Transaction, batch: Batch, *, limits: MemoryLimits, wanted: bool) -> Pushed:
     """Take the batch, or nothing of it."""
     book = ItemBook(transaction, actor=batch.actor)
-    seq = book.received
+    seq = book.clock_of([batch.actor]).get(batch.actor, 0)
     if _is_fenced(transaction, batch):
         fenced = Reply(applied=Applied.REFUSED, refusal=Refusal.FENCED)
         return _pushed(book, seq, [fenced] * len(batch.versions))
@@ -82,8 +81,9 @@ def push(transaction: Transaction, batch: Batch, *, limits: MemoryLimits, wanted
         return _pushed(book, seq, [faults.get(version.dot) or _spared(version, seq) for version in batch.versions])
     if batch.last > seq:
         seq = batch.last
-        _raise_clock(transaction, book, {batch.actor: seq})
+        book.raise_clock({batch.actor: seq})
         book.save(limits=limits)
+    book.learn()
     if wanted:
         ask_for_reports(transaction)
     return _pushed(book, seq, replies)
@@ -101,7 +101,7 @@ def absorb(
     book = ItemBook(transaction)
     if generation is not None and generation != book.generation:
         return [Reply(applied=Applied.REFUSED, refusal=Refusal.FENCED) for _ in versions]
-    known = _clock_of(transaction, {version.header.actor for version in versions})
+    known = book.clock_of({version.header.actor for version in versions})
     book.open({version.header.key for version in versions})
     quarantined = _quarantined(book)
     refused: set[str] = set()
@@ -110,17 +110,20 @@ def absorb(
         header = version.header
         item = book.item(header.key)
         why = None
-        if known.get(header.actor, 0) < header.seq and not any(kept.header.dot == header.dot for kept in item):
+        if known.get(header.actor, 0) < header.seq:
             why = _refusal(version, quarantined=quarantined, now_ms=transaction.now_ms, limits=limits)
+            if why and any(kept.header.dot == header.dot for kept in item):
+                why = None
         reply = Reply(applied=Applied.REFUSED, refusal=why) if why else _take(book, version, known, limits)
         if reply.applied is Applied.REFUSED:
             refused.add(header.actor)
         replies.append(reply)
     if clock is not None:
         ahead = _ahead(transaction, clock, without=refused)
-        _raise_clock(transaction, book, ahead)
+        book.raise_clock(ahead)
         _retire(transaction, [name for name in ahead if name.startswith(LENT)])
     book.save(limits=limits)
+    book.learn()
     return replies
 
 
@@ -231,16 +234,6 @@ def _retire(transaction: Transaction, actors: Sequence[str]) -> None:
     transaction.connection.executemany(
         "DELETE FROM memory_leases WHERE mesh = ? AND actor = ?", [(transaction.mesh, actor) for actor in actors]
     )
-
-
-def _clock_of(transaction: Transaction, actors: set[str]) -> dict[str, int]:
-    select = "SELECT name, seq FROM memory_actors WHERE mesh = ? AND name {values}"
-    return dict(select_in(transaction.connection, select, transaction.mesh, actors))
-
-
-def _raise_clock(transaction: Transaction, book: ItemBook, clock: Mapping[str, int]) -> None:
-    rows = [(seq, book.actor(name)) for name, seq in clock.items()]
-    transaction.connection.executemany("UPDATE memory_actors SET seq = ? WHERE id = ?", rows)
 
 
 def _quarantined(book: ItemBook) -> Mapping[str, str]:

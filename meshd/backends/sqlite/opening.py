@@ -7,7 +7,16 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from meshd.backends.port import BackendOptions
 from meshd.backends.sqlite.patience import patiently
-from meshd.backends.sqlite.schema import APPLICATION_ID, FILL, UPGRADE_1, UPGRADE_2, VERSION, make_missing, run_script
+from meshd.backends.sqlite.schema import (
+    APPLICATION_ID,
+    FILL,
+    UPGRADE_1,
+    UPGRADE_2,
+    UPGRADE_3,
+    VERSION,
+    make_missing,
+    run_script,
+)
 from meshd.backends.sqlite.translate import translated
 from meshd.clock import system_clock
 from meshd.errors import ConfigurationError, CorruptDataError, StoreUnreachableError
@@ -62,8 +71,10 @@ def raise_durability(location: Location, asked: Durability | None) -> Location:
     return replace(location, durability=asked)
 
 
-def connect(location: Location, options: BackendOptions) -> tuple[sqlite3.Connection, int]:
+def connect(location: Location, options: BackendOptions, *, one_thread: bool = True) -> tuple[sqlite3.Connection, int]:
     """Return a checked connection to the file, and the number of the mesh in it; create what is missing.
+
+    Without `one_thread`, whoever uses it sees to it that no two threads do so at once.
 
     Raises:
         StoreUnreachableError: its folder cannot be made, or it stays locked.
@@ -76,7 +87,11 @@ def connect(location: Location, options: BackendOptions) -> tuple[sqlite3.Connec
         raise StoreUnreachableError(f"store folder {location.path.parent} cannot be made: {exc.strerror}") from exc
     with translated(location.path):
         connection = sqlite3.connect(
-            location.path, timeout=options.timeout_ms / 1000, isolation_level=None, cached_statements=512
+            location.path,
+            timeout=options.timeout_ms / 1000,
+            isolation_level=None,
+            check_same_thread=one_thread,
+            cached_statements=512,
         )
         try:
             return connection, _prepare(connection, location, options)
@@ -132,6 +147,8 @@ def _make(connection: sqlite3.Connection) -> None:
         run_script(connection, UPGRADE_1)
     if version in (1, 2):
         run_script(connection, UPGRADE_2)
+    if version in (1, 2, 3):
+        run_script(connection, UPGRADE_3)
     make_missing(connection)
     if version < 2:
         run_script(connection, FILL)

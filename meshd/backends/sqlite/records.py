@@ -1,15 +1,24 @@
 """The record port on SQLite."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from meshd.backends.sqlite.database import Database, Reader
 from meshd.backends.sqlite.keyspace import end_of
 from meshd.backends.sqlite.transaction import Transaction
-from meshd.errors import AlreadyExistsError, NotFoundError, RevisionMismatchError
-from meshd.records import Record, check_record
+from meshd.errors import AlreadyExistsError, FencedError, NotFoundError, RevisionMismatchError
+from meshd.records import Guard, Record, check_record
 
 _PURGED = 10
 """Most lapsed records one write removes: more than it adds, so they cannot pile up."""
+
+
+class _Life(NamedTuple):
+    """Which record is there now."""
+
+    revision: int
+    born: int
+    born_ms: int
 
 
 class SqliteRecordStore:
@@ -21,40 +30,50 @@ class SqliteRecordStore:
     async def get(self, key: str) -> Record | None:
         return await self._database.read(lambda reader: _get(reader, key))
 
-    async def put(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
+    async def put(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
         check_record(key, value)
-        return await self._database.write(lambda transaction: _write(transaction, key, value, ttl_ms))
 
-    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None) -> int:
+        def put(transaction: Transaction) -> int:
+            _check_guard(transaction, guard)
+            return _write(transaction, key, value, ttl_ms, _life(transaction, key))
+
+        return await self._database.write(put)
+
+    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
         check_record(key, value)
 
         def create(transaction: Transaction) -> int:
-            if _revision(transaction, key) is not None:
+            _check_guard(transaction, guard)
+            if _life(transaction, key) is not None:
                 raise AlreadyExistsError(f"record {key!r} exists already")
-            return _write(transaction, key, value, ttl_ms)
+            return _write(transaction, key, value, ttl_ms, None)
 
         return await self._database.write(create)
 
-    async def update(self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None) -> int:
+    async def update(
+        self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None, guard: Guard | None = None
+    ) -> int:
         check_record(key, value)
 
         def update(transaction: Transaction) -> int:
-            current = _revision(transaction, key)
-            if current is None:
+            _check_guard(transaction, guard)
+            life = _life(transaction, key)
+            if life is None:
                 raise NotFoundError(f"no record {key!r}")
-            if current != revision:
-                raise RevisionMismatchError(key, expected=revision, current=current)
-            return _write(transaction, key, value, ttl_ms)
+            if life.revision != revision:
+                raise RevisionMismatchError(key, expected=revision, current=life.revision)
+            return _write(transaction, key, value, ttl_ms, life)
 
         return await self._database.write(update)
 
-    async def delete(self, key: str, *, revision: int | None = None) -> bool:
+    async def delete(self, key: str, *, revision: int | None = None, guard: Guard | None = None) -> bool:
         def delete(transaction: Transaction) -> bool:
-            current = _revision(transaction, key)
-            if current is None:
+            _check_guard(transaction, guard)
+            life = _life(transaction, key)
+            if life is None:
                 return False
-            if revision is not None and current != revision:
-                raise RevisionMismatchError(key, expected=revision, current=current)
+            if revision is not None and life.revision != revision:
+                raise RevisionMismatchError(key, expected=revision, current=life.revision)
             transaction.connection.execute("DELETE FROM records WHERE mesh = ? AND key = ?", (transaction.mesh, key))
             return True
 
@@ -63,33 +82,69 @@ class SqliteRecordStore:
     async def list(self, prefix: str, *, limit: int = 100, after: str = "") -> Sequence[Record]:
         return await self._database.read(lambda reader: _list(reader, prefix, limit, after))
 
+    async def count(self, prefix: str) -> int:
+        return await self._database.read(lambda reader: _count(reader, prefix))
+
 
 def _get(reader: Reader, key: str) -> Record | None:
+    now_ms = reader.now_ms()
     row = reader.connection.execute(
-        "SELECT value, revision FROM records WHERE mesh = ? AND key = ? AND (expires_ms IS NULL OR expires_ms > ?)",
-        (reader.mesh, key, reader.now_ms()),
+        "SELECT key, value, revision, born, born_ms, expires_ms FROM records"
+        " WHERE mesh = ? AND key = ? AND (expires_ms IS NULL OR expires_ms > ?)",
+        (reader.mesh, key, now_ms),
     ).fetchone()
-    return None if row is None else Record(key=key, value=row[0], revision=row[1])
+    return None if row is None else _record(row, now_ms)
 
 
 def _list(reader: Reader, prefix: str, limit: int, after: str) -> list[Record]:
+    now_ms = reader.now_ms()
     rows = reader.connection.execute(
-        "SELECT key, value, revision FROM records WHERE mesh = ? AND key >= ? AND key > ? AND key < ?"
-        " AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY key LIMIT ?",
-        (reader.mesh, prefix, after, end_of(prefix), reader.now_ms(), limit),
+        "SELECT key, value, revision, born, born_ms, expires_ms FROM records"
+        " WHERE mesh = ? AND key >= ? AND key > ? AND key < ? AND (expires_ms IS NULL OR expires_ms > ?)"
+        " ORDER BY key LIMIT ?",
+        (reader.mesh, prefix, after, end_of(prefix), now_ms, limit),
     ).fetchall()
-    return [Record(key=key, value=value, revision=revision) for key, value, revision in rows]
+    return [_record(row, now_ms) for row in rows]
 
 
-def _revision(transaction: Transaction, key: str) -> int | None:
+def _count(reader: Reader, prefix: str) -> int:
+    row = reader.connection.execute(
+        "SELECT count(*) FROM records WHERE mesh = ? AND key >= ? AND key < ?", (reader.mesh, prefix, end_of(prefix))
+    ).fetchone()
+    return int(row[0])
+
+
+def _record(row: tuple[str, bytes, int, int, int, int | None], now_ms: int) -> Record:
+    key, value, revision, born, born_ms, expires_ms = row
+    return Record(
+        key=key,
+        value=value,
+        revision=revision,
+        born=born,
+        born_ms=born_ms,
+        read_ms=now_ms,
+        expires_ms=expires_ms,
+    )
+
+
+def _life(transaction: Transaction, key: str) -> _Life | None:
     row = transaction.connection.execute(
-        "SELECT revision FROM records WHERE mesh = ? AND key = ? AND (expires_ms IS NULL OR expires_ms > ?)",
+        "SELECT revision, born, born_ms FROM records"
+        " WHERE mesh = ? AND key = ? AND (expires_ms IS NULL OR expires_ms > ?)",
         (transaction.mesh, key, transaction.now_ms),
     ).fetchone()
-    return None if row is None else row[0]
+    return None if row is None else _Life(*row)
 
 
-def _write(transaction: Transaction, key: str, value: bytes, ttl_ms: int | None) -> int:
+def _check_guard(transaction: Transaction, guard: Guard | None) -> None:
+    if guard is None:
+        return
+    life = _life(transaction, guard.key)
+    if life is None or life.born != guard.born:
+        raise FencedError(f"record {guard.key!r}", token=guard.born, current=0 if life is None else life.born)
+
+
+def _write(transaction: Transaction, key: str, value: bytes, ttl_ms: int | None, life: _Life | None) -> int:
     connection, mesh, now_ms = transaction.connection, transaction.mesh, transaction.now_ms
     connection.execute(
         "DELETE FROM records WHERE rowid IN"
@@ -97,9 +152,11 @@ def _write(transaction: Transaction, key: str, value: bytes, ttl_ms: int | None)
         (mesh, now_ms, _PURGED),
     )
     revision = transaction.next_revision()
+    born, born_ms = (revision, now_ms) if life is None else (life.born, life.born_ms)
     connection.execute(
-        "INSERT INTO records (mesh, key, value, revision, expires_ms) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
-        " SET value = excluded.value, revision = excluded.revision, expires_ms = excluded.expires_ms",
-        (mesh, key, value, revision, None if ttl_ms is None else now_ms + ttl_ms),
+        "INSERT INTO records (mesh, key, value, revision, expires_ms, born, born_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET value = excluded.value, revision = excluded.revision,"
+        " expires_ms = excluded.expires_ms, born = excluded.born, born_ms = excluded.born_ms",
+        (mesh, key, value, revision, None if ttl_ms is None else now_ms + ttl_ms, born, born_ms),
     )
     return revision

@@ -40,7 +40,7 @@ _MACHINE = Path("/etc/machine-id")
 
 
 class SqliteReplicaFile:
-    """Implements `meshd.memory.local.ReplicaFile`."""
+    """Implements `meshd.memory.replication.local.ReplicaFile`."""
 
     def __init__(
         self, database: Database, bell: Bell, mark: BinaryIO, *, identity: str, options: BackendOptions
@@ -88,7 +88,7 @@ async def open_replica(path: Path, options: BackendOptions) -> SqliteReplicaFile
     """
     location = raise_durability(Location(path=path.absolute()), options.durability)  # noqa: ASYNC240
     mark = _lock_mark(location.path)
-    database = Database(location, options)
+    database = Database(location, options, is_alone=True)
     try:
         await database.open()
         clear_away_all(database.bells)

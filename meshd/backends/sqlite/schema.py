@@ -17,7 +17,7 @@ import sqlite3
 APPLICATION_ID = 0x4D455348
 """`MESH`, in the file's header: tells our files from other SQLite files."""
 
-VERSION = 3
+VERSION = 4
 
 CREATE = """
 CREATE TABLE meshes (
@@ -131,9 +131,20 @@ CREATE TABLE nodes (
     status TEXT NOT NULL,
     profile BLOB NOT NULL,
     vitals BLOB NOT NULL,
+    mean_ms REAL NOT NULL DEFAULT 0,
+    variance REAL NOT NULL DEFAULT 0,
+    doubt_ms INTEGER NOT NULL DEFAULT 0,
+    bound_ms INTEGER NOT NULL DEFAULT 0,
+    look_ms INTEGER NOT NULL DEFAULT 0,
+    mark TEXT,
+    vouched_ms INTEGER NOT NULL DEFAULT 0,
+    vouched_by TEXT NOT NULL DEFAULT '',
+    flaps TEXT NOT NULL DEFAULT '[]',
+    sightings BLOB,
+    sighted_ms INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (mesh, id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX nodes_beat ON nodes (mesh, beat_ms) WHERE dead_ms IS NULL;
+CREATE INDEX nodes_look ON nodes (mesh, look_ms) WHERE dead_ms IS NULL;
 
 CREATE TABLE capabilities (
     mesh INTEGER NOT NULL,
@@ -150,6 +161,8 @@ CREATE TABLE records (
     value BLOB NOT NULL,
     revision INTEGER NOT NULL,
     expires_ms INTEGER,
+    born INTEGER NOT NULL DEFAULT 0,
+    born_ms INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (mesh, key)
 ) STRICT;
 CREATE INDEX records_expires ON records (mesh, expires_ms) WHERE expires_ms IS NOT NULL;
@@ -306,6 +319,26 @@ UPGRADE_2 = """
 ALTER TABLE meshes ADD COLUMN ahead_ms INTEGER NOT NULL DEFAULT 0
 """
 """Turns a file of version 2 into one that only lacks tables and indexes, as one of version 3 does from the start."""
+
+UPGRADE_3 = """
+ALTER TABLE records ADD COLUMN born INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE records ADD COLUMN born_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE records SET born = revision;
+ALTER TABLE nodes ADD COLUMN mean_ms REAL NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN variance REAL NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN doubt_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN bound_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN look_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN mark TEXT;
+ALTER TABLE nodes ADD COLUMN vouched_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE nodes ADD COLUMN vouched_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE nodes ADD COLUMN flaps TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE nodes ADD COLUMN sightings BLOB;
+ALTER TABLE nodes ADD COLUMN sighted_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE nodes SET doubt_ms = beat_ms + 4000, bound_ms = beat_ms + 4000, look_ms = beat_ms + 4000;
+DROP INDEX nodes_beat
+"""
+"""Turns a file of version 3 into one that only lacks tables and indexes, as one of version 4 does from the start."""
 
 FILL = """
 INSERT INTO task_counts (mesh, state, tasks) SELECT mesh, state, count(*) FROM tasks GROUP BY mesh, state;

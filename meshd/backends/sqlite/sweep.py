@@ -9,6 +9,7 @@ from meshd.backends.sqlite.task_rows import SELECT_LIGHT
 from meshd.backends.sqlite.transaction import Transaction
 from meshd.clock import system_clock
 from meshd.tasks import states
+from meshd.tasks.leases import standstill_ms
 from meshd.tasks.model import SweepReport, Task, TaskState, TaskTimings
 from meshd.tasks.store import MAX_BATCH
 
@@ -16,7 +17,6 @@ HINT_KEPT_MS = 600_000
 """How long a hint waits for a subscriber that is slow to read it."""
 HINTS_KEPT = 50_000
 
-_STANDSTILL_MS = 1_000
 
 _OVERDUE = "t.deadline_ms IS NOT NULL AND t.finished_ms IS NULL AND t.deadline_ms <= ? ORDER BY t.deadline_ms"
 _DUE = "t.state = 'scheduled' AND t.due_ms <= ? ORDER BY t.due_ms"
@@ -78,7 +78,7 @@ def _grace(transaction: Transaction, timings: TaskTimings) -> bool:
     swept_ms = connection.execute("SELECT tasks_swept_ms FROM meshes WHERE id = ?", (mesh,)).fetchone()[0]
     connection.execute("UPDATE meshes SET tasks_swept_ms = ? WHERE id = ?", (now_ms, mesh))
     gap_ms = now_ms - swept_ms
-    if gap_ms <= max(2 * timings.sweep_ms, _STANDSTILL_MS):
+    if gap_ms <= standstill_ms(timings):
         return False
     connection.execute(
         "UPDATE tasks SET lease_until_ms = lease_until_ms + ? WHERE mesh = ? AND lease_until_ms > 0",

@@ -1,7 +1,7 @@
 """One write transaction: the store's clock, its counters, and everything that has to be said when it commits."""
 
 import sqlite3
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from meshd.backends.sqlite.bulk import array, execute_rows
+from meshd.backends.sqlite.known import Known, MeshRow
 from meshd.backends.sqlite.logs import append_events
 from meshd.backends.sqlite.queues import Queue, drop_empty, lower_heads
 from meshd.backends.sqlite.waiting import choose_waiting
@@ -43,32 +44,52 @@ _decode_audit = msgspec.json.Decoder(AuditRun).decode
 class Transaction:
     """Collects what a write says and counts; `flush` writes that down as the last step before the commit."""
 
-    def __init__(self, connection: sqlite3.Connection, mesh: int, clock: Clock) -> None:
+    def __init__(self, connection: sqlite3.Connection, mesh: int, clock: Clock, *, known: Known | None = None) -> None:
         self.connection = connection
         self.mesh = mesh
-        self._stored: tuple[int, int, int, str, str | None, int] = connection.execute(
-            "SELECT now_ms, token, revision, paused, audit, ahead_ms FROM meshes WHERE id = ?", (mesh,)
-        ).fetchone()
-        self._token: int = self._stored[1]
-        self._revision: int = self._stored[2]
-        self.now_ms, self._ahead_ms = store_time(clock(), kept_ms=self._stored[0], ahead_ms=self._stored[5])
+        self._changes = connection.total_changes
+        self._known = known
+        self.learned: Known | None = None
+        """What the rows are once this is committed, if whoever changed them said so."""
+        self._stored = self._read_mesh()
+        self._token: int = self._stored.token
+        self._revision: int = self._stored.revision
+        self.now_ms, self._ahead_ms = store_time(clock(), kept_ms=self._stored.now_ms, ahead_ms=self._stored.ahead_ms)
         """Store time of everything in this transaction; never before that of an earlier one."""
-        self.paused = read_paused(self._stored[3])
+        self.paused = read_paused(self._stored.paused)
         """Task types not handed out; an empty one stands for all."""
         self.audit = self._read_audit()
         self.settles = False
         """Whether a task ended for which others wait."""
-        self._changes = connection.total_changes
         self._events: dict[str, list[bytes]] = {}
         self._hints: list[tuple[str, bytes]] = []
-        self._counts: Counter[str] = Counter()
-        self._audited: Counter[str] = Counter()
+        self._counts: defaultdict[str, int] = defaultdict(int)
+        self._audited: defaultdict[str, int] = defaultdict(int)
         self._heads: dict[Queue, int] = {}
         self._left: set[Queue] = set()
-        self._ready: Counter[Queue] = Counter()
+        self._ready: defaultdict[Queue, int] = defaultdict(int)
+
+    @property
+    def known(self) -> Known | None:
+        """What the file says for certain, as nothing was changed since it was learned."""
+        known = self._known
+        return known if known is not None and known.changes == self.connection.total_changes else None
+
+    def learn(self, known: Known) -> None:
+        """Say what the rows are after all that this transaction changes."""
+        self.learned = known
+
+    def _read_mesh(self) -> MeshRow:
+        known = self.known
+        if known is not None and known.mesh is not None:
+            return known.mesh
+        row = self.connection.execute(
+            "SELECT now_ms, token, revision, paused, audit, ahead_ms FROM meshes WHERE id = ?", (self.mesh,)
+        ).fetchone()
+        return MeshRow(*row)
 
     def _read_audit(self) -> AuditRun | None:
-        stored = self._stored[4]
+        stored = self._stored.audit
         audit = None if stored is None else _decode_audit(stored)
         return audit if audit is not None and audit.until_ms > self.now_ms else None
 
@@ -91,8 +112,8 @@ class Transaction:
         self._token = max(self._token, token)
 
     def next_revision(self) -> int:
-        """Return the next revision of the mesh's records."""
-        self._revision += 1
+        """Return a number greater than that of any write to a record before, also if the store lost its newest."""
+        self._revision = max(self._revision + 1, self.now_ms * 1000)
         return self._revision
 
     def log(self, name: str, body: Mapping[str, Any]) -> None:
@@ -137,20 +158,30 @@ class Transaction:
         """Write everything collected; return the bells to ring after the commit."""
         for name, bodies in self._events.items():
             append_events(self.connection, mesh=self.mesh, log=name, at_ms=self.now_ms, bodies=bodies)
-        lower_heads(self.connection, self.mesh, self._heads)
-        drop_empty(self.connection, self.mesh, self._left)
-        rings = self._send_hints()
+        if self._heads:
+            lower_heads(self.connection, self.mesh, self._heads)
+        if self._left:
+            drop_empty(self.connection, self.mesh, self._left)
+        rings = self._send_hints() if self._hints or self._events else []
         if self._ready:
             chosen = choose_waiting(self.connection, self.mesh, self._ready)
             rings.extend(Ring(each.bell, each.node_id, each.queue) for each in chosen)
-        self._write_counts()
-        is_set = self._stored[1:3] != (self._token, self._revision) or self._stored[5] != self._ahead_ms
-        if self.has_changes or is_set:
+        if self._counts:
+            self._write_counts()
+        self._write_mesh()
+        return rings
+
+    def _write_mesh(self) -> None:
+        stored = self._stored
+        left = stored._replace(now_ms=self.now_ms, token=self._token, revision=self._revision, ahead_ms=self._ahead_ms)
+        if self.has_changes or left[1:] != stored[1:]:
             self.connection.execute(
                 "UPDATE meshes SET now_ms = ?, token = ?, revision = ?, ahead_ms = ? WHERE id = ?",
                 (self.now_ms, self._token, self._revision, self._ahead_ms, self.mesh),
             )
-        return rings
+            stored = left
+        if self.learned is not None:
+            self.learned.mesh, self.learned.changes = stored, self.connection.total_changes
 
     def _send_hints(self) -> list[Ring]:
         topics = {topic for topic, _ in self._hints}.union(self._events)
@@ -158,6 +189,8 @@ class Transaction:
             return []
         found = _subscribed(self.connection, self.mesh, topics)
         if not found:
+            if self.learned is not None:
+                self.learned.is_heard = False
             return []
         heard = {topic for topic, _ in found}
         hints = [hint for hint in self._hints if hint[0] in heard]

@@ -7,6 +7,6 @@
 --
 -- Returns  number of the event
 -- Cost     O(1)
--- #include "log"
+-- #include "append"
 redis.call('HSET', clock_key, 'now', now)
 return append_event(ARGV[2], ARGV[3])

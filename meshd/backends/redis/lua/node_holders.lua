@@ -2,23 +2,21 @@
 --
 -- KEYS[1]  hash  mesh:{ns:c}:clock      time and incarnations; the keys of the nodes have the same prefix
 -- ARGV[1]  now, ms ('' = server clock)
--- ARGV[2]  node timeout, ms
--- ARGV[3…] capabilities, at least one
+-- ARGV[2…] capabilities, at least one
 --
--- Returns  {holder, 'live' | 'suspect', …}
+-- Returns  {holder, 'live' | 'silent', …}
 -- Cost     O(holders of the rarest capability · capabilities)
 -- #include "clock"
-local timeout = tonumber(ARGV[2])
 local keys = {}
-for at = 3, #ARGV do
+for at = 2, #ARGV do
   keys[#keys + 1] = prefix .. 'cap:' .. ARGV[at]
 end
 local answers, gone = {}, {}
 for _, member in ipairs(redis.call('SINTER', unpack(keys))) do
-  local beat = redis.call('ZSCORE', prefix .. 'beats', string.match(member, '^[^/]+'))
-  if beat then
+  local node = redis.call('HMGET', prefix .. 'node:' .. string.match(member, '^[^/]+'), 'doubt', 'died')
+  if node[1] and not node[2] then
     answers[#answers + 1] = member
-    answers[#answers + 1] = now - tonumber(beat) <= timeout and 'live' or 'suspect'
+    answers[#answers + 1] = now <= tonumber(node[1]) and 'live' or 'silent'
   else
     gone[#gone + 1] = member
   end

@@ -7,18 +7,20 @@
 -- ARGV[4]  most keys to look at
 -- ARGV[5]  most bytes of values
 --
--- Returns  {last key looked at ('' = end of the range), key, revision, value, …}
+-- Returns  {last key looked at ('' = end of the range), now, then per record: key, revision, value, revision and time
+--          it was born with, end ('' = never)}
 -- Cost     O(keys looked at)
 -- #include "records"
 local most_keys, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local keys = redis.call('ZRANGEBYLEX', index_key, ARGV[2], ARGV[3], 'LIMIT', 0, most_keys)
-local answers, gone, bytes = {#keys == most_keys and keys[#keys] or ''}, {}, 0
+local answers, gone, bytes = {#keys == most_keys and keys[#keys] or '', whole(now)}, {}, 0
 for at, key in ipairs(keys) do
-  local values = redis.call('HMGET', record_key(key), 'r', 'v', 'x')
-  if is_live(values) then
-    local size = #answers
-    answers[size + 1], answers[size + 2], answers[size + 3] = key, values[1], values[2]
-    bytes = bytes + #values[2]
+  local record = read_record(key)
+  if record then
+    for _, each in ipairs({key, record.revision, record.value, record.born, record.born_ms, record.expires}) do
+      answers[#answers + 1] = each
+    end
+    bytes = bytes + #record.value
   else
     gone[#gone + 1] = key
   end

@@ -4,11 +4,11 @@
 -- ARGV[1]  now, ms ('' = server clock)
 -- ARGV[2]  key of the record
 --
--- Returns  {'ok', revision, value} | {'missing'}
+-- Returns  {'ok', now, revision, value, revision and time it was born with, end ('' = never)} | {'missing'}
 -- Cost     O(1)
 -- #include "records"
-local values = redis.call('HMGET', record_key(ARGV[2]), 'r', 'v', 'x')
-if is_live(values) then
-  return {'ok', values[1], values[2]}
+local record = read_record(ARGV[2])
+if record then
+  return {'ok', whole(now), record.revision, record.value, record.born, record.born_ms, record.expires}
 end
 return {'missing'}

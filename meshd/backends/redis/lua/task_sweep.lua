@@ -3,17 +3,17 @@
 -- KEYS[1]  hash  mesh:{ns:p0}:clock     time, tokens and event numbers; the keys of the tasks have the same prefix
 -- ARGV[1]  now, ms ('' = server clock)
 -- ARGV[2]  most tasks of each kind
--- ARGV[3]  sweep interval, ms
+-- ARGV[3]  time without a sweep over which the store itself may have stood still, ms
 --
 -- Returns  {'ok', promoted, opened, reclaimed, buried, expired, 'graced' | 'steady', 'more' | 'all',
 --          'settle' if tasks have ended for which others wait}
 -- Cost     O(limit · log N)
 -- #include "tasks"
 -- #include "ids"
-local limit, interval = tonumber(ARGV[2]), tonumber(ARGV[3])
+local limit, standstill = tonumber(ARGV[2]), tonumber(ARGV[3])
 local tick = tonumber(redis.call('HGET', clock_key, 'tick') or now)
 local gap = now - tick
-local is_graced = gap > math.max(2 * interval, 1000)
+local is_graced = gap > standstill
 if is_graced and redis.call('ZCARD', prefix .. 'lease') > 0 then
   clock.shift = clock.shift + gap
 end

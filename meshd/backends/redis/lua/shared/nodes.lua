@@ -1,5 +1,5 @@
 -- nodes: guards of a membership, the capability index, and the event of each transition.
--- #include "log"
+-- #include "append"
 local beats_key, dead_key = prefix .. 'beats', prefix .. 'dead'
 
 local function node_key(id)
@@ -7,10 +7,13 @@ local function node_key(id)
 end
 
 -- Incarnations have 16 digits, which cjson would round, so the number is put in as text.
-local function note(verb, id, incarnation, status)
+local function note(verb, id, incarnation, status, by)
   local body = '{"event":' .. cjson.encode(verb) .. ',"node":' .. cjson.encode(id) .. ',"incarnation":' .. incarnation
   if status then
     body = body .. ',"status":' .. cjson.encode(status)
+  end
+  if by then
+    body = body .. ',"by":' .. cjson.encode(by)
   end
   append_event('nodes', body .. '}')
 end
@@ -45,6 +48,17 @@ local function add_holdings(holdings, ttl)
   end)
 end
 
+-- The times at which a node came back, with this one, as far as they are remembered.
+local function with_flap(flaps)
+  local kept = {whole(now)}
+  for at in string.gmatch(flaps or '', '%d+') do
+    if tonumber(at) > now - FLAP_WINDOW_MS and #kept < MAX_FLAPS then
+      kept[#kept + 1] = at
+    end
+  end
+  return table.concat(kept, ' ')
+end
+
 -- Until when silence proves nothing: if nobody beat or swept for longer than `gap`, the store itself may have been away
 -- and beats lost with it, so everybody gets as long again, at most one timeout.
 local function grace_after(gap, timeout)
@@ -57,5 +71,6 @@ local function grace_after(gap, timeout)
 end
 
 local function save_tick(grace)
-  redis.call('HSET', clock_key, 'now', now, 'ahead', clock.ahead, 'node_tick', now, 'node_grace', grace)
+  local at = whole(now)
+  redis.call('HSET', clock_key, 'now', at, 'ahead', whole(clock.ahead), 'node_tick', at, 'node_grace', whole(grace))
 end

@@ -1,0 +1,11 @@
+-- record_count: count the keys of a range.
+--
+-- KEYS[1]  hash  mesh:{ns:c}:clock      time and revisions; the keys of the records have the same prefix
+-- ARGV[1]  now, ms ('' = server clock)
+-- ARGV[2]  begin of the range, as ZLEXCOUNT takes it
+-- ARGV[3]  end of the range, as ZLEXCOUNT takes it
+--
+-- Returns  how many
+-- Cost     O(log records)
+-- #include "records"
+return redis.call('ZLEXCOUNT', index_key, ARGV[2], ARGV[3])

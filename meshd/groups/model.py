@@ -1,0 +1,200 @@
+"""Teaming up: announcements of work that needs several skills, and the working groups that do it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from meshd.nodes.model import Level
+
+
+class GroupMessage(StrEnum):
+    """What is said while a group forms and works; each is one transition of `protocol.py`."""
+
+    TASK_ANNOUNCE = "task_announce"
+    SKILL_QUERY = "skill_query"
+    SKILL_OFFER = "skill_offer"
+    GROUP_INVITE = "group_invite"
+    GROUP_ACCEPT = "group_accept"
+    GROUP_REJECT = "group_reject"
+    """Always with a reason."""
+    GROUP_FORMED = "group_formed"
+    TASK_START = "task_start"
+    TASK_UPDATE = "task_update"
+    TASK_COMPLETE = "task_complete"
+    TASK_CANCEL = "task_cancel"
+    TASK_FAILED = "task_failed"
+
+
+class AnnouncementState(StrEnum):
+    ANNOUNCED = "announced"
+    """Offers are taken."""
+    NEGOTIATING = "negotiating"
+    """The best offers are invited; holds are taken."""
+    FORMED = "formed"
+    """Every role has a member whose slot is held; nobody has started."""
+    RUNNING = "running"
+    """Every member has been told to start."""
+    REFORMING = "reforming"
+    """A member was lost; its role is open again, results of the others are kept."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_over(self) -> bool:
+        return self in (AnnouncementState.COMPLETED, AnnouncementState.FAILED, AnnouncementState.CANCELLED)
+
+
+class PartialPolicy(StrEnum):
+    """What happens when the formation time is over and a skill is not covered."""
+
+    FAIL = "fail"
+    EXTEND = "extend"
+    """Wait on, until the deadline."""
+    START = "start"
+    """Start with whoever is there; the group is labelled partial."""
+
+
+class Urgency(IntEnum):
+    """Priorities of announcements, as those of tasks; the value is the virtual delay in seconds."""
+
+    CRITICAL = 0
+    HIGH = 10
+    NORMAL = 30
+    LOW = 90
+    BACKGROUND = 270
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skill:
+    """What an agent says it can do, and what its recorded outcomes say."""
+
+    name: str
+    level: Level = Level.INTERMEDIATE
+    success_rate: float = 1.0
+    """Declared: a prior worth `PRIOR_OUTCOMES` outcomes, so no single one erases it."""
+    average_ms: float = 0.0
+    """Declared mean time to complete; 0 unknown."""
+    completed: float = 0.0
+    """Recorded outcomes, each losing half its weight each half-life."""
+    failed: float = 0.0
+    measured_ms: float = 0.0
+    """Exponentially weighted mean of recorded times, newest .2; 0 before the first."""
+    at_ms: int = 0
+    """Store time of the last recorded outcome."""
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+PRIOR_OUTCOMES = 4.0
+REPUTATION_HALF_LIFE_MS = 7 * 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reputation:
+    """Beta mean (completed + 2) / (completed + failed + 4) of recorded outcomes, weights halved each half-life."""
+
+    completed: float = 0.0
+    failed: float = 0.0
+    at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An agent that might take part, as the registry shows it."""
+
+    agent: str
+    node: str = ""
+    incarnation: int = 0
+    skills: Mapping[str, Skill] = field(default_factory=dict[str, Skill])
+    reputation: Reputation = Reputation()
+    slots: int = 5
+    taken: int = 0
+    """Slots that hold a group or an invitation."""
+    cost: float = 1.0
+    """What it asks for its time, over 0."""
+
+    @property
+    def availability(self) -> float:
+        """Free share of its slots, 0 to 1: computed from what it holds, so it cannot leak."""
+        return max(0.0, 1.0 - self.taken / self.slots) if self.slots > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillNeed:
+    """A skill somebody in the group must have."""
+
+    name: str
+    level: Level = Level.NOVICE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    agent: str
+    incarnation: int
+    skills: tuple[str, ...]
+    """Those needed that it has at the level asked for."""
+    score: float
+    availability: float
+    estimated_ms: float = 60_000.0
+    cost: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    """A slot held on an agent, until it answers or the hold ends."""
+
+    agent: str
+    incarnation: int
+    roles: tuple[str, ...]
+    """Skills it is to cover."""
+    expires_ms: int
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    agent: str
+    incarnation: int
+    roles: tuple[str, ...]
+    started: bool = False
+    progress: float = 0.0
+    note: str = ""
+    result: Any = None
+    """Kept when others fail."""
+    is_done: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """The whole truth about one piece of work and its group, as one record keeps it."""
+
+    id: str
+    initiator: str
+    description: str = ""
+    payload: Any = None
+    needs: tuple[SkillNeed, ...] = ()
+    max_size: int = 5
+    urgency: Urgency = Urgency.NORMAL
+    partial: PartialPolicy = PartialPolicy.FAIL
+    state: AnnouncementState = AnnouncementState.ANNOUNCED
+    epoch: int = 0
+    """Rises with each formation: who has an older one is no member any more."""
+    token: int = 0
+    """Fencing token of this formation."""
+    offers: Mapping[str, Offer] = field(default_factory=dict[str, Offer])
+    invitations: Mapping[str, Invitation] = field(default_factory=dict[str, Invitation])
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Agents that rejected, expired or died, and why; they are not asked again for this announcement."""
+    members: Mapping[str, Member] = field(default_factory=dict[str, Member])
+    is_partial: bool = False
+    reformations: int = 0
+    announced_ms: int = 0
+    forms_until_ms: int = 0
+    deadline_ms: int = 0
+    ended_ms: int = 0
+    reason: str = ""
+    """Why it failed or was cancelled."""
+    results: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """By role: also those of members that are gone."""
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -1,0 +1,115 @@
+"""Following the hub: every change it tells is taken if nothing before it is missing; otherwise what is missing is read.
+
+Invariant: everything the hub changed up to the cursor has been taken here. Hints may be lost, so the cursor is moved
+only by changes that follow it, or by reading the index of changes itself.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from meshd.errors import CorruptDataError
+from meshd.memory.model import Change, Version
+from meshd.memory.replication.intake import Intake
+from meshd.memory.store import Feed, MemoryStore
+
+_PAGE = 1_000
+_TOGETHER = 100
+"""Versions of changes that wait in the feed are kept together, up to about this many."""
+_AT_ONCE_S = 0.000_5
+"""A change that was there sooner had been waiting, and others probably wait behind it."""
+
+
+class Follower:
+    """Where this replica stands in its hub's order of changes."""
+
+    def __init__(self, hub: MemoryStore, intake: Intake, *, own: Callable[[], tuple[str, int]]) -> None:
+        self._hub = hub
+        self._intake = intake
+        self._own = own
+        self.generation = ""
+        self.cursor = 0
+        self.turn = asyncio.Lock()
+        """Held by whoever moves the cursor."""
+
+    async def hear(self, feed: Feed, *, timeout_ms: int) -> "Heard":
+        """Wait for the next change, and take it; those that came before this looked are taken together."""
+        now = asyncio.get_running_loop().time
+        began = now()
+        try:
+            change = await feed.get(timeout_ms=timeout_ms)
+        except CorruptDataError:
+            return Heard(has_missed=True)
+        if change is None:
+            return Heard()
+        async with self.turn:
+            return await self._take(change, feed, is_late=now() - began < _AT_ONCE_S)
+
+    async def _take(self, change: Change | None, feed: Feed, *, is_late: bool) -> "Heard":
+        heard = Heard()
+        versions: list[Version] = []
+        cursor = self.cursor
+        while change is not None:
+            heard.add(change, generation=self.generation)
+            if change.revision > cursor and not heard.has_missed:
+                heard.has_missed = change.after > cursor or not change.versions
+                if not heard.has_missed:
+                    versions.extend(change.versions)
+                    cursor = change.revision
+            if heard.has_missed or not is_late or len(versions) >= _TOGETHER:
+                break
+            try:
+                change = await feed.get(timeout_ms=0)
+            except CorruptDataError:
+                heard.has_missed = True
+                break
+        if not await self._intake.take(versions, skip=self._own()):
+            heard.has_missed = True
+        elif not heard.is_other:
+            self.cursor = max(self.cursor, cursor)
+        return heard
+
+    async def catch_up(self) -> bool:
+        """Read what is missing; return false if the hub's data is another than the cursor is about."""
+        more = True
+        while more:
+            change = await self._hub.changes(after=self.cursor, limit=_PAGE)
+            if change.generation != self.generation or change.revision < self.cursor:
+                return False
+            if not await self._intake.take(change.versions, skip=self._own()):
+                await self.ask_again()
+            self.cursor, more = change.revision, change.more
+        return True
+
+    async def ask_again(self) -> None:
+        """Read the keys of which damaged bytes came once more."""
+        keys = list(self._intake.damaged)
+        for start in range(0, len(keys), _TOGETHER):
+            try:
+                items = await self._hub.get(keys[start : start + _TOGETHER])
+            except CorruptDataError:
+                continue
+            await self._intake.take(_versions(items))
+
+
+class Heard:
+    """What a look into the feed came to."""
+
+    __slots__ = ("has_missed", "is_other", "wanted")
+
+    def __init__(self, *, has_missed: bool = False) -> None:
+        self.has_missed = has_missed
+        """Something before was lost, or came damaged or without its versions: read the index."""
+        self.is_other = False
+        """The hub's data is another than the cursor is about."""
+        self.wanted = False
+        """Somebody waits for this replica's report."""
+
+    def add(self, change: Change, *, generation: str) -> None:
+        """Note one change."""
+        self.wanted = self.wanted or change.wanted
+        self.is_other = self.is_other or change.generation != generation
+        self.has_missed = self.has_missed or self.is_other
+
+
+def _versions(items: Sequence[Sequence[Version]]) -> list[Version]:
+    return [version for item in items for version in item]
