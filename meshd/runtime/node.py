@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -86,6 +86,7 @@ class Node:
         self._grace = grace
         self._handlers = HandlerTable()
         self._message_handlers = MessageTable()
+        self._beside: list[Callable[[], AbstractAsyncContextManager[object]]] = []
         self._protocol = ""
         self._life: Life | None = None
         self._has_joined = False
@@ -120,6 +121,18 @@ class Node:
             return function
 
         return register
+
+    def stand_in(self, addressee: str, handler: MessageHandler) -> None:
+        """Have `handler` take every message to an addressee that is neither this node nor an agent on it.
+
+        Raises:
+            AlreadyExistsError: this node has a handler for the addressee.
+        """
+        self._message_handlers.stand_in(addressee, handler)
+
+    def beside(self, part: Callable[[], AbstractAsyncContextManager[object]]) -> None:
+        """Have what `part` returns open while the node runs: entered before it joins, left after it has gone."""
+        self._beside.append(part)
 
     def on_proposal(self, policy: Policy) -> Policy:
         """Let this node's agents vote as `policy` says when they are asked; it stays callable as before.
@@ -177,6 +190,10 @@ class Node:
         if self._agents.pop(agent_id, None) is not None and self._life is not None:
             self._life.declared_anew()
 
+    def has_agent(self, agent_id: str) -> bool:
+        """Return whether an agent of this id is registered on this node."""
+        return agent_id in self._agents
+
     @property
     def task_types(self) -> frozenset[str]:
         """Task types this node has handlers for."""
@@ -190,18 +207,18 @@ class Node:
     @property
     def memory(self) -> Memory:
         """What the mesh knows, in this node's own replica; only while it runs."""
-        return _living(self, self._life and self._life.memory)
+        return _living(self, None if self._life is None else self._life.memory)
 
     @property
     def messages(self) -> Messages:
         """What this node says to others and asks them; only while it runs."""
-        inbox = _living(self, self._life and self._life.inbox)
+        inbox = _living(self, None if self._life is None else self._life.inbox)
         return inbox.messages
 
     @property
     def votes(self) -> VoteService:
         """What the mesh decides together; only while it runs."""
-        return _living(self, self._life and self._life.votes)
+        return _living(self, None if self._life is None else self._life.votes)
 
     @property
     def profile(self) -> NodeProfile:
@@ -285,17 +302,20 @@ class Node:
         self._stop_now.clear()
         if settings.auto_join_network and not self._agents:
             self._agents[self.name] = self._own_agent()
-        url, backend = await once_reachable(
+        reached, backend = await once_reachable(
             partial(open_first, urls, options),
             patience_s=settings.join_patience_seconds,
             outage=Outage(logger, f"joining mesh {options.mesh}"),
             stopped=self._stop.is_set,
             rng=Random(),
         )
-        place = Place(backend=backend, url=url, options=options, settings=settings)
+        place = Place(backend=backend, url=reached, options=options, settings=settings)
         self._life = Life(self._character(self._offered(backend)), place, stop=self._stop, hurry=self._stop_now)
         try:
-            async with self._life.living():
+            async with AsyncExitStack() as stack:
+                for part in self._beside:
+                    await stack.enter_async_context(part())
+                await stack.enter_async_context(self._life.living())
                 self._has_joined = True
                 yield self
         finally:

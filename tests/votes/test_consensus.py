@@ -179,6 +179,9 @@ async def test_votes_come_as_messages_too(seat: Seat) -> None:
         ("a0", {"proposal": "p1", "choice": True, "extra": 1}, "invalid_argument"),
         ("a0", ["p1", True], "invalid_argument"),
         ("a0", {"proposal": "p1", "choice": []}, "invalid_argument"),
+        ("a0", {"proposal": "p1", "choice": True, "incarnation": 2.5}, "invalid_argument"),
+        ("a0", {"proposal": "p1", "choice": True, "incarnation": False}, "invalid_argument"),
+        ("a0", {"proposal": "p1", "choice": True, "incarnation": 2**60}, "invalid_argument"),
     ],
 )
 async def test_a_message_that_is_no_vote_is_answered_with_the_reason(

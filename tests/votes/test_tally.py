@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshd.errors import AlreadyVotedError, ClosedError, FencedError, InvalidArgumentError, NotElectorError
-from meshd.votes.model import Choice, Elector, Proposal, ProposalState, Quorum, Vote
+from meshd.votes.model import CastVote, Choice, Elector, Proposal, ProposalState, Quorum
 from meshd.votes.tally import (
     cast,
     choice_of,
@@ -39,8 +39,8 @@ def opened(electorate: Sequence[Elector] | int = 5, quorum: Quorum = SIXTY) -> P
 
 def a_vote(
     number: int, choice: Choice = YES, *, intensity: int = 1_000, incarnation: int = 3, at_ms: int = 1, reason: str = ""
-) -> Vote:
-    return Vote(
+) -> CastVote:
+    return CastVote(
         voter=f"a{number:04}",
         choice=choice,
         incarnation=incarnation,
@@ -133,7 +133,7 @@ def test_a_timeout_that_is_none_is_refused(timeout_ms: int) -> None:
 
 def test_strangers_are_refused() -> None:
     with pytest.raises(NotElectorError) as caught:
-        cast(opened(3), Vote(voter="stranger", choice=YES, at_ms=1))
+        cast(opened(3), CastVote(voter="stranger", choice=YES, at_ms=1))
     assert (caught.value.proposal_id, caught.value.voter) == ("p1", "stranger")
 
 
@@ -194,8 +194,8 @@ def test_a_life_that_ended_before_the_proposal_may_not_vote() -> None:
 def test_one_veto_rejects() -> None:
     electorate = (*electors(4), Elector(id="b", may_veto=True))
     proposal = after(opened(electorate), YES, YES)
-    assert cast(proposal, Vote(voter="b", choice=NO, at_ms=5)).state is REJECTED
-    assert cast(proposal, Vote(voter="b", choice=ABSTAIN, at_ms=5)).state is PENDING
+    assert cast(proposal, CastVote(voter="b", choice=NO, at_ms=5)).state is REJECTED
+    assert cast(proposal, CastVote(voter="b", choice=ABSTAIN, at_ms=5)).state is PENDING
     assert cast(proposal, a_vote(2, NO)).state is PENDING
 
 
@@ -203,13 +203,13 @@ def test_a_weighted_quorum_counts_weight_and_intensity() -> None:
     electorate = (Elector(id="big", weight=3), Elector(id="one"), Elector(id="two"))
     proposal = opened(electorate, Quorum(weighted=True))
     assert (proposal.need, tally(proposal).undecided) == (3_000, 5_000)
-    proposal = cast(proposal, Vote(voter="big", choice=YES, intensity_permil=800, at_ms=1))
+    proposal = cast(proposal, CastVote(voter="big", choice=YES, intensity_permil=800, at_ms=1))
     counted = tally(proposal)
     assert (counted.yes, counted.undecided, counted.total, counted.weighted) == (2_400, 2_000, 5_000, True)
-    assert cast(proposal, Vote(voter="one", choice=YES, intensity_permil=600, at_ms=2)).state is ACCEPTED
-    weak = cast(proposal, Vote(voter="one", choice=YES, intensity_permil=599, at_ms=2))
+    assert cast(proposal, CastVote(voter="one", choice=YES, intensity_permil=600, at_ms=2)).state is ACCEPTED
+    weak = cast(proposal, CastVote(voter="one", choice=YES, intensity_permil=599, at_ms=2))
     assert weak.state is PENDING
-    assert cast(weak, Vote(voter="two", choice=YES, intensity_permil=1, at_ms=3)).state is ACCEPTED
+    assert cast(weak, CastVote(voter="two", choice=YES, intensity_permil=1, at_ms=3)).state is ACCEPTED
 
 
 def test_weak_yes_can_make_a_weighted_quorum_impossible() -> None:

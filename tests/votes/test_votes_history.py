@@ -227,4 +227,4 @@ class Histories(RuleBasedStateMachine):
 
 def test_every_reader_is_told_the_same_decision_whatever_happens(stores: StoreSource) -> None:
     machine = type("HistoriesHere", (Histories,), {"source": stores})
-    run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None))

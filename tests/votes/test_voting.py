@@ -32,7 +32,7 @@ def voting(policy: Policy, votes: VoteService) -> Voting:
 
 
 async def async_yes(proposal: Proposal, agent: str) -> bool:
-    return proposal.content == agent
+    return bool(proposal.content == agent)
 
 
 def sync_no(proposal: Proposal, agent: str) -> str:
@@ -90,7 +90,12 @@ async def test_a_policy_may_leave_the_vote_to_others(votes: VoteService) -> None
 
 async def test_what_can_no_longer_be_voted_on_is_let_go(votes: VoteService) -> None:
     asked: list[str] = []
-    voter = voting(lambda proposal, _: asked.append(proposal.id) or True, votes)
+
+    def policy(proposal: Proposal, _: str) -> bool:
+        asked.append(proposal.id)
+        return True
+
+    voter = voting(policy, votes)
     await votes.propose("x", id="done", electorate=["a1"])
     await votes.vote("done", "a1", True)
     await votes.propose("x", id="others", electorate=["a1", "a2"])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,10 @@ def told(folder: Path, name: str) -> list[str]:
     return sorted(file.read_text().splitlines()) if file.exists() else []
 
 
+def was_told(folder: Path, name: str, what: list[str]) -> bool:
+    return len(told(folder, name)) >= len(what)
+
+
 async def test_four_agents_accept_a_strong_proposal_and_reject_a_weak_one(
     mesh: Mesh, start: Start, agents: Path
 ) -> None:
@@ -86,7 +91,8 @@ async def test_four_agents_accept_a_strong_proposal_and_reject_a_weak_one(
     assert all(vote.incarnation > 0 for vote in accepted.votes.values())
     assert (await mesh.votes.decision("weak", timeout=SOON)).state is ProposalState.REJECTED
     for name in NAMES:
-        await wait_until(lambda name=name: told(agents, name) == ["strong accepted", "weak rejected"], timeout=20)
+        await wait_until(partial(was_told, agents, name, ["strong accepted", "weak rejected"]), timeout=20)
+        assert told(agents, name) == ["strong accepted", "weak rejected"]
 
 
 async def test_a_manager_killed_in_mid_vote_loses_no_vote_and_its_successor_tells_each_agent_once(
@@ -107,7 +113,8 @@ async def test_a_manager_killed_in_mid_vote_loses_no_vote_and_its_successor_tell
     assert (decided.state, decided.announced) == (ProposalState.ACCEPTED, False)
     await start_manager(mesh, start, "manager-2")
     for name in NAMES:
-        await wait_until(lambda name=name: told(agents, name) == ["p accepted"], timeout=20)
+        await wait_until(partial(was_told, agents, name, ["p accepted"]), timeout=20)
+        assert told(agents, name) == ["p accepted"]
 
     async def is_announced() -> bool:
         return (await mesh.votes.get("p")).announced
@@ -129,5 +136,5 @@ async def test_managers_killed_again_and_again_announce_each_decision_once(
         await asyncio.to_thread(manager.wait)
     await start_manager(mesh, start, "manager-last")
     for name in NAMES:
-        await wait_until(lambda name=name: len(told(agents, name)) >= len(expected), timeout=20)
+        await wait_until(partial(was_told, agents, name, expected), timeout=20)
     assert {name: told(agents, name) for name in NAMES} == dict.fromkeys(NAMES, expected)

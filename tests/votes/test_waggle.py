@@ -3,7 +3,7 @@
 import pytest
 
 from meshd.errors import InvalidArgumentError
-from meshd.votes.model import Choice, Proposal, Vote, Waggle
+from meshd.votes.model import CastVote, Choice, Proposal, Waggle
 from meshd.votes.waggle import (
     Pattern,
     dance,
@@ -17,9 +17,9 @@ from meshd.votes.waggle import (
 )
 
 
-def votes(*said: tuple[Choice, int]) -> list[Vote]:
+def votes(*said: tuple[Choice, int]) -> list[CastVote]:
     return [
-        Vote(voter=f"a{number}", choice=choice, intensity_permil=intensity)
+        CastVote(voter=f"a{number}", choice=choice, intensity_permil=intensity)
         for number, (choice, intensity) in enumerate(said)
     ]
 
