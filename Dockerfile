@@ -22,6 +22,9 @@ ENV PATH=/opt/meshd/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     MESHD_STATE_DIR=/var/lib/meshd
+# Links to other nodes. On one container network nothing need be published; else publish both under this number and set
+# MESHD_PEERS__ADVERTISE.
+EXPOSE 9900/tcp 9900/udp
 USER meshd
 WORKDIR /var/lib/meshd
 STOPSIGNAL SIGTERM

@@ -5,21 +5,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from meshd.mesh import Mesh
+    from meshd.messages.model import Message
     from meshd.nodes.model import Agent
     from meshd.runtime.context import TaskContext
     from meshd.runtime.node import Node
     from meshd.runtime.signals import Reject, Retry
+    from meshd.runtime.voting import Ballot
     from meshd.settings import Settings
     from meshd.sync import SyncMesh
     from meshd.tasks.model import Priority, TaskState
     from meshd.tasks.request import TaskRequest
     from meshd.tasks.service import TaskHandle
+    from meshd.tasks.voting import Vote
+    from meshd.votes.model import Choice, Proposal, ProposalState, Quorum
 
 _HOMES = {
     "Agent": "meshd.nodes.model",
+    "Ballot": "meshd.runtime.voting",
+    "Choice": "meshd.votes.model",
     "Mesh": "meshd.mesh",
+    "Message": "meshd.messages.model",
     "Node": "meshd.runtime.node",
     "Priority": "meshd.tasks.model",
+    "Proposal": "meshd.votes.model",
+    "ProposalState": "meshd.votes.model",
+    "Quorum": "meshd.votes.model",
     "Reject": "meshd.runtime.signals",
     "Retry": "meshd.runtime.signals",
     "Settings": "meshd.settings",
@@ -28,13 +38,20 @@ _HOMES = {
     "TaskHandle": "meshd.tasks.service",
     "TaskRequest": "meshd.tasks.request",
     "TaskState": "meshd.tasks.model",
+    "Vote": "meshd.tasks.voting",
 }
 
 __all__ = [
     "Agent",
+    "Ballot",
+    "Choice",
     "Mesh",
+    "Message",
     "Node",
     "Priority",
+    "Proposal",
+    "ProposalState",
+    "Quorum",
     "Reject",
     "Retry",
     "Settings",
@@ -43,6 +60,7 @@ __all__ = [
     "TaskHandle",
     "TaskRequest",
     "TaskState",
+    "Vote",
 ]
 
 

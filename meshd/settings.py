@@ -23,6 +23,7 @@ from meshd.codec import parse_json
 from meshd.errors import ConfigurationError, InvalidArgumentError, InvalidPayloadError
 from meshd.ids import check_name
 from meshd.nodes.model import NodeTimings, NodeType
+from meshd.settings_bridge import BridgeSettings
 from meshd.settings_layers import Gathered, gather, leaf_keys
 from meshd.settings_memory import MemorySyncSettings
 from meshd.settings_messages import MessagesSettings
@@ -83,7 +84,7 @@ class TasksSettings(BaseModel):
     renew_seconds: Seconds = 5.0
     sweep_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     """How often each node looks for what time made due: silent nodes, lapsed leases, delayed tasks."""
-    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 3.0
+    poll_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
     max_payload_bytes: Annotated[int, Field(ge=1, le=67_108_864)] = 1_048_576
     progress_timeout_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 0.0
     """How long an attempt may run without a sign of progress; 0 asks for none."""
@@ -146,6 +147,7 @@ class Settings(BaseModel):
     host: str = ""
     """Host the node reports; empty: the name of this machine."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9900
+    """Of its links to other nodes, UDP and TCP, if it is free; else any."""
     heartbeat_interval_seconds: Seconds = 1.0
     node_timeout_seconds: Seconds = 4.0
     """Silence after which a node is judged dead."""
@@ -184,6 +186,7 @@ class Settings(BaseModel):
     topology: TopologySettings = TopologySettings()
     votes: VotesSettings = VotesSettings()
     roles: RolesSettings = RolesSettings()
+    bridge: BridgeSettings = BridgeSettings()
     logging: LoggingSettings = LoggingSettings()
 
     _given: Gathered = PrivateAttr(default_factory=Gathered)
@@ -302,6 +305,7 @@ class Settings(BaseModel):
         """Return every setting by its dotted key, passwords hidden."""
         values: dict[str, Any] = self.model_dump(mode="json")
         values["url"] = redact(self.url)
+        values["bridge"]["url"] = redact(self.bridge.url)
         values["bootstrap_nodes"] = [redact(node) for node in self.bootstrap_nodes]
         return {key: _at(values, key) for key in leaf_keys(type(self))}
 

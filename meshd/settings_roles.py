@@ -1,11 +1,12 @@
 """Settings of roles: which of the mesh's own jobs a node is willing to do, and how leaders of them are elected."""
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from meshd.votes.leading import Lease
+if TYPE_CHECKING:
+    from meshd.votes.leading import Lease
 
 RoleName = Literal["topology", "consensus", "reclaim"]
 
@@ -34,6 +35,8 @@ class RolesSettings(BaseModel):
     def _words(cls, value: object) -> object:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
-    def lease(self) -> Lease:
+    def lease(self) -> "Lease":
         """Return the lease of the leaders."""
+        from meshd.votes.leading import Lease  # noqa: PLC0415 -- for those who play one
+
         return Lease(length=timedelta(seconds=self.lease_seconds))

@@ -1,11 +1,13 @@
 """Settings of the topology: how use makes edges thicker, and time thinner."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from meshd.topology.keeping import KeepingOptions
 from meshd.topology.model import EdgeRules, Shape, WeightRule
+
+if TYPE_CHECKING:
+    from meshd.topology.keeping import KeepingOptions
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
@@ -56,9 +58,20 @@ class TopologySettings(BaseModel):
             raise ValueError(f"floor {self.floor:g} must not be over prune_threshold {self.prune_threshold:g}")
         return self
 
-    def options(self) -> KeepingOptions:
+    def options(self) -> "KeepingOptions":
         """Return how the topology is kept and read."""
-        rules = EdgeRules(
+        from meshd.topology.keeping import KeepingOptions  # noqa: PLC0415 -- for those who keep or read it
+
+        return KeepingOptions(
+            rules=self.rules(),
+            shape=None if self.shape == "auto" else Shape(self.shape),
+            full_mesh_up_to=self.full_mesh_up_to,
+            keeps_connected=self.keep_connected,
+        )
+
+    def rules(self) -> EdgeRules:
+        """Return how weights rise and fall."""
+        return EdgeRules(
             rule=self.rule,
             initial=self.initial_edge_weight,
             reinforcement=self.reinforcement_amount,
@@ -69,10 +82,4 @@ class TopologySettings(BaseModel):
             prune_below=self.prune_threshold,
             idle_ms=max(1, round(self.idle_seconds * 1000)),
             min_degree=self.min_degree,
-        )
-        return KeepingOptions(
-            rules=rules,
-            shape=None if self.shape == "auto" else Shape(self.shape),
-            full_mesh_up_to=self.full_mesh_up_to,
-            keeps_connected=self.keep_connected,
         )

@@ -1,12 +1,14 @@
 """Settings of votes: how much yes accepts, how long a proposal is open, what the default policy supports."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from meshd.votes.model import Quorum
-from meshd.votes.service import VoteOptions
+
+if TYPE_CHECKING:
+    from meshd.votes.service import VoteOptions
 
 
 class VotesSettings(BaseModel):
@@ -21,8 +23,10 @@ class VotesSettings(BaseModel):
     waggle_intensity_min: Annotated[float, Field(ge=0, le=1)] = 0.3
     """How strongly a proposal must be danced for so that the default policy supports it."""
 
-    def options(self, *, proposer: str) -> VoteOptions:
+    def options(self, *, proposer: str) -> "VoteOptions":
         """Return what holds for proposals of `proposer`."""
+        from meshd.votes.service import VoteOptions  # noqa: PLC0415 -- for those who vote
+
         return VoteOptions(
             quorum=Quorum(permil=round(self.quorum * 1_000)),
             timeout=timedelta(seconds=self.proposal_timeout_seconds),

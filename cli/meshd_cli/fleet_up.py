@@ -61,7 +61,7 @@ def plan(session: Session, file: Path, *, grace: timedelta) -> Plan:
             "--lifeline",
             f"--log-file={state.log_file(spec.name)}",
             verb=("node", "start") if spec.plays is None else ("role", "start", spec.plays),
-            env=_with_folder(spec.env, file.resolve().parent),
+            env=_with_folder(spec.environment(), file.resolve().parent),
         )
         for spec in fleet.processes()
     ]

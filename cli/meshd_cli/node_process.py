@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from meshd.nodes.model import Agent
+from meshd.nodes.model import Agent, NodeType
 from meshd.runtime.child import Command
-from meshd.runtime.fleet import NodeSpec
 from meshd.runtime.modules import adopt, import_handlers
 from meshd.runtime.node import Node
 from meshd.settings import Settings
 from meshd.specialists.registry import create_node
 from meshd.tasks.routing import labels_of
 from meshd_cli.session import Session
+
+if TYPE_CHECKING:
+    from meshd.runtime.fleet import NodeSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,10 @@ def build_node(words: NodeWords, settings: Settings) -> Node:
         specializations=settings.specializations,
         grace=None if words.grace is None else timedelta(seconds=words.grace),
     )
+    if node.type == NodeType.BRIDGE and (settings.bridge.is_set or not words.module):
+        from meshd.specialists.bridge import make_bridge  # it opens a mesh of its own
+
+        make_bridge(node, settings)
     for agent in settings.agents:
         node.add_agent(
             Agent(
@@ -124,7 +131,7 @@ def environment(session: Session) -> dict[str, str]:
     return env
 
 
-def words_of(spec: NodeSpec, *, folder: Path) -> NodeWords:
+def words_of(spec: "NodeSpec", *, folder: Path) -> NodeWords:
     """Return what a `mesh.yaml` entry says; a module file is looked for beside that file."""
     module = str((folder / spec.module).resolve()) if spec.module.endswith(".py") else spec.module
     return NodeWords(

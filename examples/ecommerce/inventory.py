@@ -1,4 +1,4 @@
-"""Knows what is in stock, in the mesh's memory, so it survives any of these processes."""
+"""Knows what is in stock: the orders of each article, in the mesh's memory, so an order that comes twice takes once."""
 
 from typing import Any
 
@@ -16,24 +16,27 @@ STOCK = 100
 @node.on_message("reserve")
 async def reserve(message: Message) -> dict[str, Any]:
     order = message.payload
-    left = await in_stock(order["article"])
+    taken = await orders_of(order["article"])
+    left = STOCK - sum(quantity for id, quantity in taken.items() if id != order["id"])
     if left < order["quantity"]:
         await node.messages.send("support", "restock", {"article": order["article"], "left": left})
         return {"reserved": False, "left": left}
-    return {"reserved": True, "left": await moved(order, -order["quantity"])}
+    await node.memory.put(key_of(order), {**taken, order["id"]: order["quantity"]})
+    return {"reserved": True, "left": left - order["quantity"]}
 
 
 @node.on_message("release")
 async def release(message: Message) -> None:
-    await moved(message.payload, message.payload["quantity"])
+    taken = await orders_of(message.payload["article"])
+    taken.pop(message.payload["id"], None)
+    await node.memory.put(key_of(message.payload), taken)
 
 
-async def in_stock(article: str) -> int:
-    item = await node.memory.get(f"stock/{article}")
-    return STOCK if item is None else int(item.value)
+def key_of(order: dict[str, Any]) -> str:
+    return f"stock/{order['article']}"
 
 
-async def moved(order: dict[str, Any], by: int) -> int:
-    left = await in_stock(order["article"]) + by
-    await node.memory.put(f"stock/{order['article']}", left)
-    return left
+async def orders_of(article: str) -> dict[str, int]:
+    """Return what each order that is not released takes of an article."""
+    item = await node.memory.get(key_of({"article": article}))
+    return {} if item is None else dict(item.value)

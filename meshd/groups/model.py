@@ -79,8 +79,10 @@ class Skill:
     completed: float = 0.0
     """Recorded outcomes, each losing half its weight each half-life."""
     failed: float = 0.0
+    count: int = 0
+    """Recorded outcomes, ever."""
     measured_ms: float = 0.0
-    """Exponentially weighted mean of recorded times, newest .2; 0 before the first."""
+    """Exponentially weighted mean of the declared and the recorded times, newest .2; 0 before the first."""
     at_ms: int = 0
     """Store time of the last recorded outcome."""
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -88,6 +90,8 @@ class Skill:
 
 PRIOR_OUTCOMES = 4.0
 REPUTATION_HALF_LIFE_MS = 7 * 24 * 3_600_000
+"""Of recorded outcomes, in reputations and in skills."""
+GIVEN_HALF_LIFE_MS = 600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +116,13 @@ class Candidate:
     taken: int = 0
     """Slots that hold a group or an invitation."""
     cost: float = 1.0
-    """What it asks for its time, over 0."""
+    """What it asks for its time, 0 or more."""
+    given: float = 0.0
+    """Groups it was invited to of late, each losing half its weight each `GIVEN_HALF_LIFE_MS`."""
+    given_ms: int = 0
+    """Store time of the last of them."""
+    counted: tuple[str, ...] = ()
+    """Ids of the last outcomes recorded, the newest last, so that none counts twice."""
 
     @property
     def availability(self) -> float:
@@ -138,6 +148,10 @@ class Offer:
     availability: float
     estimated_ms: float = 60_000.0
     cost: float = 1.0
+    given: float = 0.0
+    """As the candidate's when it offered."""
+    unanswered: int = 0
+    """Invitations it let run out; it is asked again only when nobody else covers the gap, and after two not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +160,12 @@ class Invitation:
 
     agent: str
     incarnation: int
+    round: int
+    """Of the announcement, when it was invited; never used twice, so it names the hold."""
     roles: tuple[str, ...]
     """Skills it is to cover."""
     expires_ms: int
+    """The hold in the agent's book stays at least as long as the record has this invitation, whatever the time."""
     accepted: bool = False
 
 
@@ -157,12 +174,22 @@ class Member:
     agent: str
     incarnation: int
     roles: tuple[str, ...]
+    round: int = 0
+    """Of the invitation it accepted: names its slot."""
+    epoch: int = 1
+    """In which it joined; it may show this epoch or any later one."""
+    token: int = 0
+    """Of the formation in which it joined."""
+    starts_until_ms: int = 0
+    """When its start is missed; 0 before it is told to start."""
+    is_reminded: bool = False
     started: bool = False
     progress: float = 0.0
     note: str = ""
-    result: Any = None
-    """Kept when others fail."""
+    updated_ms: int = 0
+    """When it was last heard."""
     is_done: bool = False
+    """Its result is among the announcement's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,17 +206,24 @@ class Announcement:
     partial: PartialPolicy = PartialPolicy.FAIL
     state: AnnouncementState = AnnouncementState.ANNOUNCED
     epoch: int = 0
-    """Rises with each formation: who has an older one is no member any more."""
+    """Rises with each formation. Who is no member any more is refused, always; a survivor's old one counts."""
     token: int = 0
-    """Fencing token of this formation."""
+    """Fencing token of this formation; rises with each, also over a store that lost its last writes."""
+    round: int = 0
+    """Rises with each batch of invitations, and is never used twice."""
     offers: Mapping[str, Offer] = field(default_factory=dict[str, Offer])
     invitations: Mapping[str, Invitation] = field(default_factory=dict[str, Invitation])
     refused: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Agents that rejected, expired or died, and why; they are not asked again for this announcement."""
+    """Agents that rejected, did not answer, did not start or failed, and why; not asked again for this announcement."""
+    dead: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Agents that died, and in which incarnation; a later one may offer."""
     members: Mapping[str, Member] = field(default_factory=dict[str, Member])
     is_partial: bool = False
     reformations: int = 0
     announced_ms: int = 0
+    offers_until_ms: int = 0
+    """Until when better offers are waited for."""
+    formed_ms: int = 0
     forms_until_ms: int = 0
     deadline_ms: int = 0
     ended_ms: int = 0

@@ -174,6 +174,8 @@ class StoreClock:
     """Keys it holds, tombstones included."""
     value_bytes: int
     """Bytes of all items."""
+    quarantined: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Nodes in quarantine, and why."""
 
 
 class Applied(StrEnum):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from meshd.errors import StaleReadError
 from meshd.memory.access import Session
-from meshd.memory.model import LOCAL, Item, NodeClock, Version
+from meshd.memory.model import LOCAL, NodeClock, Version
 
 
 class Seen:
@@ -22,11 +22,6 @@ class Seen:
             header = version.header
             if header.seq > clock.get(header.actor, 0) and header.actor != LOCAL:
                 clock[header.actor] = header.seq
-
-    def add_items(self, items: Iterable[Item]) -> None:
-        """Note items that were read."""
-        for item in items:
-            self.add(item)
 
     def cover(self, clock: NodeClock) -> None:
         """Note that everything of this clock was received."""

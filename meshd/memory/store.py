@@ -137,6 +137,10 @@ class MemoryStore(Protocol):
         """Note how far a replica is; return false if it is new or was evicted: then it must compare everything once."""
         ...
 
+    async def check_in(self, member: Member) -> tuple[bool, StoreClock]:
+        """Do what `report` and then `clock` do, at the price of one call; return what both return."""
+        ...
+
     async def members(self) -> Sequence[Member]:
         """Return the replicas not evicted, by node."""
         ...

@@ -23,7 +23,10 @@ class SyncOptions:
     batch_size: int = 50
     """Most fresh versions sent at once; a backlog goes by `MAX_BATCH`."""
     interval: timedelta = timedelta(seconds=5)
-    """How often the replica reports, and compares its clock with the hub's whatever it heard or missed."""
+    """How often the replica reports, and compares its clock with the hub's whatever it heard or missed.
+
+    Twice as long while there is nothing to do.
+    """
     digest_every: int = 12
     """Every so many intervals, digests are compared too; `sync` always does."""
     gossip_interval: timedelta = timedelta(seconds=1)

@@ -45,7 +45,9 @@ def check_metadata(metadata: Mapping[str, str]) -> None:
         InvalidArgumentError: there are too many, or one is no text.
     """
     if len(metadata) > MAX_METADATA:
-        raise InvalidArgumentError(f"metadata has {len(metadata)} entries, over the limit of {MAX_METADATA}")
+        raise InvalidArgumentError(
+            f"metadata has {len(metadata)} entries, over the limit of {MAX_METADATA}: put the rest into the payload"
+        )
     for name, value in metadata.items():
         if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- comes from callers
             raise InvalidArgumentError(f"metadata {name!r} is no text; put other values into the payload")

@@ -17,7 +17,18 @@ from meshd.records import Record
 MAX_ERROR_CHARACTERS = 300
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+_decode = msgspec.json.Decoder(tuple[int, int, str, int, str]).decode
+_decode_unhandled = msgspec.json.Decoder(tuple[int, int, str]).decode
+
+
+class _Fields(msgspec.Struct, kw_only=True):
+    id: str
+    sender: str = msgspec.field(name="from")
+    to: str
+    type: str
+    payload: Any = None
+    metadata: dict[str, str] = {}
+    reply_to: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +105,7 @@ def opened(record: Record, *, read_at: float) -> Letter:
     try:
         ttl_ms, count, holder, until_ms, error = _decode(line)
         message = message_of(body, sent_ms=record.born_ms, deliveries=count)
-    except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise CorruptDataError(f"record {record.key!r} is no message: {exc}") from exc
     return Letter(
         key=record.key,
@@ -136,9 +147,9 @@ def opened_unhandled(record: Record) -> Unhandled:
     """
     line, _, body = record.value.partition(b"\n")
     try:
-        sent_ms, count, reason = _decode(line)
+        sent_ms, count, reason = _decode_unhandled(line)
         message = message_of(body, sent_ms=sent_ms, deliveries=count)
-    except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise CorruptDataError(f"record {record.key!r} is no message: {exc}") from exc
     return Unhandled(message=message, reason=reason, at_ms=record.born_ms)
 
@@ -149,18 +160,18 @@ def message_of(body: bytes, *, sent_ms: int, deliveries: int) -> Message:
     Raises:
         CorruptDataError: it is something else.
     """
-    fields = codec.decode(body)
     try:
-        return Message(
-            id=fields["id"],
-            sender=fields["from"],
-            to=fields["to"],
-            type=fields["type"],
-            payload=fields.get("payload"),
-            metadata=fields.get("metadata") or {},
-            reply_to=fields.get("reply_to", ""),
-            sent_ms=sent_ms,
-            deliveries=deliveries,
-        )
-    except (TypeError, KeyError, AttributeError) as exc:
+        fields = msgspec.convert(codec.decode(body), _Fields)
+    except msgspec.ValidationError as exc:
         raise CorruptDataError(f"{len(body)} bytes are no message: {exc}") from exc
+    return Message(
+        id=fields.id,
+        sender=fields.sender,
+        to=fields.to,
+        type=fields.type,
+        payload=fields.payload,
+        metadata=fields.metadata,
+        reply_to=fields.reply_to,
+        sent_ms=sent_ms,
+        deliveries=deliveries,
+    )

@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -142,9 +141,13 @@ class Hands:
         await _cancelled(self._endings)
         left = [held for held in self._held.values() if not held.is_lost and not held.is_handled]
         self._held.clear()
-        with suppress(UnavailableError):
-            for held in left:
+        for held in left:
+            try:
                 await self._desk.give_back(held.taken)
+            except UnavailableError:
+                return
+            except MeshError as exc:
+                logger.warning("message %s is free again when its lease is over: %s", held.key, exc)
 
     async def keep_holds(self) -> None:
         """Renew what handlers take long over, and stop those that lost theirs, until cancelled."""
@@ -180,16 +183,29 @@ class Hands:
         batch = [lane.popleft()]
         while lane and len(batch) < self._options.ahead and batch[0].delivery.count == lane[0].delivery.count == 0:
             batch.append(lane.popleft())
-        answers = await asyncio.gather(*[self._taken(letter) for letter in batch])
+        takes = [asyncio.create_task(self._taken(letter)) for letter in batch]
+        try:
+            await asyncio.wait(takes)
+        except asyncio.CancelledError:
+            await asyncio.wait(takes, timeout=ENDING_S)
+            raise
+        finally:
+            await _cancelled(set(takes))
+            found = [self._holding(letter, take) for letter, take in zip(batch, takes, strict=True)]
+        return [held for held in found if held is not None]
+
+    def _holding(self, letter: Letter, take: asyncio.Task[Taken | None]) -> _Held | None:
+        """Note what a take that is over brought; also at the end, when what is noted is given back."""
+        error = None if take.cancelled() else take.exception()
+        if error is not None:
+            logger.error("taking message %s met an error of its own", letter.message.id, exc_info=error)
+        taken = None if take.cancelled() or error is not None else take.result()
         worker = asyncio.current_task()
-        found: list[_Held] = []
-        for letter, taken in zip(batch, answers, strict=True):
-            if taken is None or worker is None:
-                self._forget(letter.key, letter.message.to)
-            else:
-                self._held[letter.key] = held = _Held(taken, worker)
-                found.append(held)
-        return found
+        if taken is None or worker is None:
+            self._forget(letter.key, letter.message.to)
+            return None
+        self._held[letter.key] = held = _Held(taken, worker)
+        return held
 
     async def _taken(self, letter: Letter) -> Taken | None:
         """Take one message, however long the store is away: what came later waits for it."""
@@ -245,7 +261,7 @@ class Hands:
             letter = held.taken.letter
             try:
                 again = await self._failed(held, reason)
-            except UnavailableError as exc:
+            except MeshError as exc:
                 logger.warning("message %s is handed over again when its lease is over: %s", letter.message.id, exc)
                 return False
             if again is None:
@@ -277,6 +293,9 @@ class Hands:
             except UnavailableError:
                 await asyncio.sleep(pause * self._rng.uniform(0.75, 1.25))
                 pause = min(pause * 2, MAX_BACKOFF_S)
+            except MeshError as exc:
+                logger.error("message %s was handled and cannot be removed: %s", held.key, exc)  # noqa: TRY400 -- no program error
+                break
         self._let_go(held)
 
     async def _dropped(self, key: str, to: str) -> None:
@@ -294,7 +313,8 @@ class Hands:
                     return True
                 kept = await self._desk.keep(held.taken)
                 held.taken = kept or held.taken
-        except UnavailableError:
+        except MeshError as exc:
+            logger.debug("the hold of message %s is not renewed: %s", held.key, exc)
             held.is_lost = held.taken.relied_until <= asyncio.get_running_loop().time()
             return not held.is_lost
         held.is_lost = kept is None
@@ -312,7 +332,7 @@ class Hands:
         self._freed(to)
 
 
-async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:
+async def _cancelled(tasks: set[asyncio.Task[Any]]) -> None:
     pending = [task for task in tasks if not task.done()]
     for task in pending:
         task.cancel()

@@ -14,7 +14,7 @@ from meshd.messages.places import inbox_topic
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 10.0
+LOOK_EVERY_S = 20.0
 """How often each addressee is worth a look whatever was heard, …"""
 LOOK_PAUSE_S = 2.0
 """… but all of them together not more often than this."""

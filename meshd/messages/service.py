@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from meshd.errors import DeadlineError, StoreUnreachableError, UnhandledMessageError
+from meshd.errors import DeadlineError, StoreUnreachableError, UnavailableError, UnhandledMessageError
 from meshd.events import EventBus
 from meshd.ids import new_id
 from meshd.messages.checking import check_addressing, check_id, check_metadata
@@ -41,6 +41,9 @@ WAITED_TTL = timedelta(minutes=10)
 
 OnSent = Callable[[str, str], None]
 """Called with sender and addressee of every message sent; must not block."""
+
+HEARD_S = 10.0
+"""Longest wait for hints to be heard."""
 
 Everyone = Callable[[], Awaitable[Collection[str]]]
 """Returns every agent of every live node."""
@@ -185,6 +188,9 @@ class Messages:
 
         A message is acknowledged when the next one is asked for, or the block ends well. One whose handling raised out
         of the block is delivered again.
+
+        Raises:
+            UnavailableError: the store is away, so nothing can be heard.
         """
         for each in addressees:
             check_addressing(to=each, sender=self._sender, type="any")
@@ -193,7 +199,7 @@ class Messages:
         inbox.start()
         try:
             inbox.hear(addressees)
-            await inbox.heard()
+            await _heard(inbox)
             yield offers
             offers.accept()
             await inbox.aclose(grace_s=1.0)
@@ -319,6 +325,14 @@ class Messages:
                 own.hear([self._sender])
                 await own.heard()
                 self._own = own
+
+
+async def _heard(inbox: Inbox) -> None:
+    try:
+        async with asyncio.timeout(HEARD_S):
+            await inbox.heard()
+    except TimeoutError as exc:
+        raise UnavailableError(f"nothing was to be heard for {HEARD_S:g} s: the store does not answer") from exc
 
 
 async def _nothing(message: Message) -> None:

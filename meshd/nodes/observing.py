@@ -4,6 +4,8 @@ Invariant: what was told is kept beside the log under the observer's guard, so t
 and its successor goes on where it stopped.
 """
 
+import logging
+
 import msgspec
 
 from meshd.events import EventBus
@@ -12,12 +14,14 @@ from meshd.nodes.model import NodeFilter
 from meshd.nodes.partitions import Change, SplitWatch
 from meshd.nodes.service import connectivity_of
 from meshd.nodes.store import NodeStore
-from meshd.records import Guard, RecordStore
+from meshd.records import Guard, Record, RecordStore
+
+logger = logging.getLogger(__name__)
 
 NAMED = 100
 """Most nodes of one partition that an event names."""
 
-_KEY = "partitions/watch"
+WATCH_KEY = "partitions/watch"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(SplitWatch).decode
 
@@ -36,15 +40,15 @@ class SplitObserver:
         Raises:
             FencedError: the leadership that `guard` names has ended; nothing was told.
         """
-        record = await self._records.get(_KEY)
-        watch = SplitWatch() if record is None else _decode(record.value)
+        record = await self._records.get(WATCH_KEY)
+        watch = SplitWatch() if record is None else _watch(record)
         nodes = await self._nodes.list(NodeFilter(include_dead=True))
         found = connectivity_of(nodes)
         after, change = watch.after(found.partitions, now_ms=found.read_ms)
         if after == SplitWatch() and record is not None:
-            await self._records.delete(_KEY, guard=guard)
+            await self._records.delete(WATCH_KEY, guard=guard)
         elif after != watch:
-            await self._records.put(_KEY, _encode(after), guard=guard)
+            await self._records.put(WATCH_KEY, _encode(after), guard=guard)
         if change is not None:
             told = {
                 "event": "healed" if change.is_healed else "split",
@@ -54,3 +58,12 @@ class SplitObserver:
             }
             await self._events.append(PARTITIONS_LOG, told)
         return change
+
+
+def _watch(record: Record) -> SplitWatch:
+    """Return what was told so far; what cannot be read is begun anew, so that a split is told again and not never."""
+    try:
+        return _decode(record.value)
+    except msgspec.DecodeError as exc:
+        logger.error("record %r says nothing of splits, and is made anew: %s", record.key, exc)  # noqa: TRY400 -- no program error
+        return SplitWatch()

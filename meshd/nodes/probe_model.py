@@ -53,7 +53,7 @@ class Members:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Whom to probe each interval from now on; none: chosen by the ring."""
+    """Whom to probe each interval from now on; places that are left are filled by the ring."""
 
     nodes: Sequence[str]
 

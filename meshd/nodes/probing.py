@@ -195,7 +195,7 @@ class Probing:
         if self._neighbours is None:
             count = self._options.neighbours
             given = [node for node in self._given if node in self._known][:count]
-            self._neighbours = given or fingers(self._me, self._known, count=count)
+            self._neighbours = list(dict.fromkeys((*given, *fingers(self._me, self._known, count=count))))[:count]
         return self._neighbours
 
     def _targets(self) -> list[str]:

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _TRIES = 20
 _MAX_NAMES = 4_096
+RESOLVED_S = 60.0
+"""How long a name is taken to mean the same address; then it is resolved again, while the old one is used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ class SocketLinks(asyncio.DatagramProtocol):
         self._is_full = False
         self._on_datagram: OnDatagram | None = None
         self._targets: dict[str, tuple[str, int] | None] = {}
+        self._named: dict[str, float] = {}
         self._resolving: set[asyncio.Task[None]] = set()
 
     async def open(self, stream: socket.socket, datagram: socket.socket) -> None:
@@ -129,17 +132,21 @@ class SocketLinks(asyncio.DatagramProtocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self._is_full:
             return
-        target = self._targets.get(address) or self._target(address)
+        target = self._target(address)
         if target is not None:
             data, _ = self._seal.close(Kind.DATAGRAM, payload, sender=self._address, receiver=address)
             transport.sendto(data, target)
 
     def _target(self, address: str) -> tuple[str, int] | None:
         """Return where datagrams for an address go; one with a name goes nowhere until that is resolved."""
+        now = asyncio.get_running_loop().time()
         if address in self._targets:
-            return None
+            if now - self._named.get(address, now) >= RESOLVED_S:
+                self._look_up(address, *parts_of(address))
+            return self._targets[address]
         if len(self._targets) >= _MAX_NAMES:
             self._targets.clear()
+            self._named.clear()
         self._targets[address] = None
         try:
             host, port = parts_of(address)
@@ -147,17 +154,27 @@ class SocketLinks(asyncio.DatagramProtocol):
             return None
         if is_numeric(host):
             self._targets[address] = self._reachable(host, port)
-            return self._targets[address]
+        else:
+            self._look_up(address, host, port)
+        return self._targets[address]
+
+    def _look_up(self, address: str, host: str, port: int) -> None:
+        self._named[address] = asyncio.get_running_loop().time()
         task = asyncio.get_running_loop().create_task(self._resolve(address, host, port))
         self._resolving.add(task)
         task.add_done_callback(self._resolving.discard)
-        return None
 
     async def _resolve(self, address: str, host: str, port: int) -> None:
         try:
-            self._targets[address] = self._reachable(await resolved(host, port), port)
-        except OSError:
-            self._targets.pop(address, None)
+            target = self._reachable(await resolved(host, port), port)
+        except OSError as exc:
+            logger.debug("%s is not resolved: %s", host, exc)
+            if self._targets.get(address) is None:
+                self._targets.pop(address, None)
+                self._named.pop(address, None)
+            return
+        if address in self._named:
+            self._targets[address] = target
 
     def _reachable(self, host: str, port: int) -> tuple[str, int] | None:
         if self._is_wide and ":" not in host:

@@ -36,7 +36,7 @@ LARGE = 65_536
 LARGE_AT_ONCE = 4
 """Most frames of `LARGE` bytes or more that are read at once."""
 
-_DONE, _NOBODY = 0, 1
+_DONE, _NOBODY, _FAILED = 0, 1, 2
 _MAX_FRAME = MAX_BODY_BYTES + MAX_OVERHEAD + 256
 
 
@@ -116,6 +116,8 @@ class Requests:
             raise PeerUnreachableError(address, reason="the connection was closed") from exc
         if status == _NOBODY:
             raise InvalidArgumentError(f"nobody at {address} answers requests of kind {kind!r}")
+        if status == _FAILED:
+            raise PeerUnreachableError(address, reason=f"its answer to {kind!r} failed")
         return reply
 
     async def _ask(self, address: str, payload: bytes, *, timeout_s: float) -> tuple[int, bytes]:
@@ -223,10 +225,10 @@ class Answers:
             await self._converse(reader, writer)
         except (_CutError, OSError, TimeoutError) as exc:
             logger.debug("a peer's connection ended: %r", exc)
-        except MeshError as exc:
-            logger.warning("a request of another node is not answered: %s", exc)
         except asyncio.CancelledError:
             logger.debug("a peer's connection is closed with the links")
+        except Exception:
+            logger.exception("a peer's connection ended with an error of this node's own")
         finally:
             self._serving.discard(task)
             writer.transport.abort()
@@ -242,15 +244,26 @@ class Answers:
             idle_s = SERVED_IDLE_S
             length = opened.payload[0] if opened.payload else 0
             kind = opened.payload[1 : length + 1].decode(errors="replace")
-            answer = self._kinds.get(kind)
-            status, reply = _NOBODY, b""
-            if answer is not None:
-                status, reply = _DONE, await _made(answer, opened.payload[length + 1 :], reader)
+            status, reply = await self._reply(kind, opened.payload[length + 1 :], reader)
             payload = bytes((status,)) + opened.nonce.to_bytes(8, "big") + reply
             data, _ = self._seal.close(Kind.REPLY, payload, sender=self._address, receiver=opened.sender)
             writer.write(_frame(data))
             async with asyncio.timeout(FRAME_S):
                 await writer.drain()
+
+    async def _reply(self, kind: str, body: bytes, reader: asyncio.StreamReader) -> tuple[int, bytes]:
+        answer = self._kinds.get(kind)
+        if answer is None:
+            return _NOBODY, b""
+        try:
+            return _DONE, await _made(answer, body, reader)
+        except _CutError:
+            raise
+        except MeshError as exc:
+            logger.warning("a request of kind %r of another node is not answered: %s", kind, exc)
+        except Exception:
+            logger.exception("the answer to a request of kind %r met an error of its own", kind)
+        return _FAILED, b""
 
     async def aclose(self) -> None:
         """End every conversation."""

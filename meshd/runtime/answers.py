@@ -9,7 +9,7 @@ from meshd.errors import NotFoundError
 from meshd.memory.meeting import meet
 from meshd.messages.model import Message, MessageType
 from meshd.nodes.model import NodeProfile, NodeStatus
-from meshd.topology.service import TopologyService
+from meshd.settings_topology import TopologySettings
 
 SYNC_TIMEOUT = timedelta(seconds=4)
 
@@ -23,7 +23,7 @@ class Answers:
         *,
         profile: Callable[[], NodeProfile],
         status: Callable[[], NodeStatus],
-        topology: TopologyService,
+        topology: TopologySettings,
     ) -> None:
         self._backend = backend
         self._profile = profile
@@ -86,9 +86,12 @@ class Answers:
         return {"node": self._profile().id, "synced": bool(report.nodes) and not report.missing, **sums}
 
     async def _neighbours(self, message: Message) -> Any:
-        agent = message.to
+        from meshd.topology.service import TopologyService  # noqa: PLC0415 -- for nodes that are asked
+
+        agent, store = message.to, self._backend
+        topology = TopologyService(store.records, store.events, self._topology.options())
         try:
-            neighbours = list(await self._topology.neighbours(agent))
+            neighbours = list(await topology.neighbours(agent))
         except NotFoundError:
             neighbours = []
         return {"agent": agent, "neighbours": neighbours}

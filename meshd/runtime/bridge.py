@@ -1,7 +1,7 @@
 """A node's links as its own loop uses them: they live on the loop of the pulse, which goes on while handlers do not."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from meshd.errors import PeerUnreachableError
@@ -14,10 +14,19 @@ class LinkBridge:
     """Implements `meshd.memory.replication.peer_store.Requests`. Before the links are open, nobody is reached."""
 
     def __init__(self) -> None:
-        self.addresses: Sequence[str] = ()
-        """Those of the other nodes, as the store named them last."""
+        self.nodes: Mapping[str, str] = {}
+        """The other nodes by their addresses, as the store named them last."""
+        self.unreached: frozenset[str] = frozenset()
+        """Nodes that do not answer probes."""
+        self.weights: Mapping[str, float] = {}
+        """How thick the edges to other nodes are, as the topology said last."""
         self._links: tuple[PeerLinks, asyncio.AbstractEventLoop] | None = None
         self._answers: dict[str, Answer] = {}
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Those of the other nodes."""
+        return tuple(self.nodes)
 
     @property
     def address(self) -> str:

@@ -7,7 +7,7 @@ of the first, and a tally only reads.
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshd import codec
 from meshd.backends import Backend
@@ -22,7 +22,9 @@ from meshd.tasks.steering import TaskSteering
 from meshd.tasks.store import MAX_BATCH
 from meshd.tasks.voting import VOTE_TASK
 from meshd.votes.model import Choice, Proposal, ProposalState, ProposalType, Quorum
-from meshd.votes.service import VoteService
+
+if TYPE_CHECKING:
+    from meshd.votes.service import VoteService
 
 BUILT_IN = frozenset({VOTE_TASK, TALLY_TASK})
 """Types of task that nodes have handlers for beside their own."""
@@ -34,7 +36,7 @@ DOUBT = timedelta(seconds=10)
 class Decisions:
     """What a node does for tasks that wait for a decision."""
 
-    def __init__(self, backend: Backend, *, votes: Callable[[], VoteService]) -> None:
+    def __init__(self, backend: Backend, *, votes: "Callable[[], VoteService]") -> None:
         async def call_node(node_id: str) -> None:
             await backend.events.publish(node_topic(node_id), {})
 

@@ -20,9 +20,6 @@ from meshd.upkeep import keep_up
 from meshd.votes.consensus import ConsensusManager
 from meshd.votes.service import VoteService
 
-SOON_S = 1.0
-"""When the next round is due of a role that could not do all of this one."""
-
 LOOK_EACH_S = 5.0
 """Least time between two looks at who reaches whom."""
 
@@ -43,8 +40,6 @@ class ConsensusRole:
         done = await self._manager.run_once(guard)
         self._counts.update(rounds=1, announced=done.announced, expired=done.expired, failed=done.failed)
         self._counts["pending"] = done.pending
-        if done.failed:
-            return SOON_S
         return None if done.due_in_ms is None else max(1, done.due_in_ms) / 1000
 
     @contextmanager

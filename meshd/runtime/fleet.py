@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from meshd.errors import ConfigurationError, InvalidArgumentError, UnknownSettingError
 from meshd.ids import check_name
+from meshd.settings_bridge import BridgeSettings
+from meshd.settings_layers import environment_name
 from meshd.settings_roles import RoleName
 from meshd.tasks.routing import capability, labels_of
 
@@ -55,6 +57,8 @@ class NodeSpec(BaseModel):
     """Dotted name, or path of a `.py` file, relative to the folder of the file that names it."""
     plays: RoleName | None = None
     """It is no node of agents and handlers, but plays this one of the mesh's own roles."""
+    bridge: BridgeSettings | None = None
+    """Where a node of type bridge leads, and what it carries."""
     concurrency: int | None = Field(default=None, ge=1, le=10_000)
     replicas: int = Field(default=1, ge=0, le=1_000)
     """How many processes; with more than one, they are called `<name>-1`, `<name>-2`, …"""
@@ -65,6 +69,14 @@ class NodeSpec(BaseModel):
         if self.plays is not None and self.model_fields_set - {"name", "plays", "replicas", "env"}:
             raise ValueError(f"{self.name!r} plays {self.plays}: besides it can have a name, replicas and env only")
         return self
+
+    def environment(self) -> dict[str, str]:
+        """Return what its process finds in its environment: the bridge's url may hold a password."""
+        if self.bridge is None:
+            return dict(self.env)
+        values = self.bridge.model_dump(exclude_defaults=True)
+        words = {key: value if isinstance(value, str) else ",".join(value) for key, value in values.items()}
+        return {**{environment_name(f"bridge.{key}"): value for key, value in words.items()}, **self.env}
 
     def expand(self) -> list["NodeSpec"]:
         """Return one entry per process, each with a name of its own."""

@@ -51,7 +51,7 @@ class NodeInbox:
         """`bridge`: this node's links, over which messages go while the store is away."""
         self._profile = profile
         self._listeners = listeners
-        self._roles: dict[str, MessageHandler] = {}
+        self._roles: dict[str, MessageHandler] = dict(listeners.own.addressees)
         self._uses = MessageUses(backend.events, by=profile().id)
         self._deliveries = options.terms.deliveries
         self._is_open = False

@@ -6,17 +6,16 @@ The parts beside the worker are entered before the node joins and left after it 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from meshd.backends.port import Backend, BackendOptions
-from meshd.electors import votes_of
 from meshd.memory.service import Memory
 from meshd.nodes.model import Membership, NodeProfile, NodeStatus, Vitals
 from meshd.runtime.answers import Answers
 from meshd.runtime.bridge import LinkBridge
-from meshd.runtime.duties import roles_of
 from meshd.runtime.execution import StopCause
 from meshd.runtime.handlers import HandlerTable
 from meshd.runtime.holds import Holds
@@ -25,14 +24,14 @@ from meshd.runtime.memory import memory_of
 from meshd.runtime.message_handlers import MessageTable
 from meshd.runtime.prober import prober_of
 from meshd.runtime.pulse import Pulse, PulseSettings
-from meshd.runtime.roles import Roles, roles_played
 from meshd.runtime.vitals import Limits, Tally, VitalSigns
 from meshd.runtime.worker import Worker, WorkerSettings
 from meshd.settings import Settings
 from meshd.tasks.model import Claimer
 from meshd.tasks.routing import claimer_of
-from meshd.topology.service import TopologyService
-from meshd.votes.service import VoteService
+
+if TYPE_CHECKING:
+    from meshd.votes.service import VoteService
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +85,7 @@ class Life:
         """What the mesh knows, in this node's own replica."""
         self.inbox: NodeInbox | None = None
         """What is said to this node, its agents and the roles it plays."""
-        self.votes: VoteService | None = None
-        """What the mesh decides together."""
+        self._votes: VoteService | None = None
         self.failure: BaseException | None = None
         """Why it is no member any more, if it did not leave."""
 
@@ -101,6 +99,16 @@ class Life:
         if self._drain_requested:
             return NodeStatus.DEGRADED
         return NodeStatus.BUSY if self._worker is not None and self._worker.is_full else NodeStatus.ACTIVE
+
+    @property
+    def votes(self) -> "VoteService | None":
+        """What the mesh decides together, made for whoever asks first; nothing before the node can hear."""
+        if self._votes is None and self.inbox is not None:
+            from meshd.electors import votes_of  # noqa: PLC0415 -- most nodes decide nothing
+
+            settings, name = self._place.settings.votes, self._character.name
+            self._votes = votes_of(self._place.backend, self.inbox.messages, settings, proposer=name)
+        return self._votes
 
     @asynccontextmanager
     async def living(self) -> AsyncGenerator[None]:
@@ -144,8 +152,7 @@ class Life:
     async def _hearing(self) -> AsyncGenerator[NodeInbox]:
         """What is said to this node, heard from its join on."""
         place, profile = self._place, self._character.profile
-        topology = TopologyService(place.backend.records, place.backend.events, place.settings.topology.options())
-        answers = Answers(place.backend, profile=profile, status=lambda: self.status, topology=topology)
+        answers = Answers(place.backend, profile=profile, status=lambda: self.status, topology=place.settings.topology)
         inbox = NodeInbox(
             place.backend,
             profile=profile,
@@ -153,7 +160,6 @@ class Life:
             options=place.settings.messages.options(),
             bridge=self._bridge if place.settings.peers.links_over(place.url) else None,
         )
-        self.votes = votes_of(place.backend, inbox.messages, place.settings.votes, proposer=self._character.name)
         inbox.start()
         try:
             yield inbox
@@ -162,8 +168,12 @@ class Life:
 
     def _playing(self, inbox: NodeInbox) -> AbstractAsyncContextManager[None]:
         """The roles of the mesh this node is willing to play; given up before it drains."""
-        place = self._place
-        votes = votes_of(place.backend, inbox.messages, place.settings.votes, proposer=self._character.name)
+        place, votes = self._place, self.votes if self._place.settings.roles.play else None
+        if votes is None:
+            return nullcontext()
+        from meshd.runtime.duties import roles_of  # noqa: PLC0415 -- for nodes that play some
+        from meshd.runtime.roles import Roles, roles_played  # noqa: PLC0415
+
         roles = roles_of(place.backend, inbox, votes, place.settings)
         return roles_played(Roles(votes.leaders, place.backend.events, roles, place.settings.roles))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from meshd.errors import AlreadyExistsError
@@ -14,14 +14,14 @@ from meshd.runtime.signals import Reject
 MessageHandler = Callable[[Message], Any]
 """Takes a message, sync (in a thread) or async; what it returns, if not `None`, is sent back as the reply."""
 
-Answerer = Callable[[Message], Awaitable[Any]]
-
 
 class MessageTable:
     """A node's own handlers of messages."""
 
     def __init__(self) -> None:
         self._handlers: dict[str, MessageHandler] = {}
+        self.addressees: dict[str, MessageHandler] = {}
+        """Others whose messages are handled here, whatever their type, and by whom."""
 
     def get(self, type: str) -> MessageHandler | None:
         """Return who handles this type, `None` if nobody does."""
@@ -49,6 +49,17 @@ class MessageTable:
             what = f"message type {type!r}" if type else "all other message types"
             raise AlreadyExistsError(f"there is a handler of {what} on this node already")
         self._handlers[type] = function
+
+    def stand_in(self, addressee: str, function: MessageHandler) -> None:
+        """Have `function` take every message to this addressee.
+
+        Raises:
+            AlreadyExistsError: somebody stands in for it.
+        """
+        check_name("addressee", addressee)
+        if addressee in self.addressees:
+            raise AlreadyExistsError(f"there is a handler of messages to {addressee!r} on this node already")
+        self.addressees[addressee] = function
 
 
 async def call_handler(function: MessageHandler, message: Message) -> Any:

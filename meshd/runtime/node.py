@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from random import Random
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from meshd.backends import Backend, split_url
 from meshd.backends.bootstrap import open_first
@@ -29,11 +29,13 @@ from meshd.runtime.kinds import check_kind, decides
 from meshd.runtime.life import Character, Life, Place
 from meshd.runtime.message_handlers import MessageHandler, MessageTable
 from meshd.runtime.outage import Outage
-from meshd.runtime.voting import Policy, Voting
 from meshd.settings import Settings
 from meshd.tasks.routing import capability, check_label
 from meshd.version import VERSION
-from meshd.votes.service import VoteService
+
+if TYPE_CHECKING:
+    from meshd.runtime.voting import Policy
+    from meshd.votes.service import VoteService
 
 logger = logging.getLogger(__name__)
 
@@ -134,12 +136,14 @@ class Node:
         """Have what `part` returns open while the node runs: entered before it joins, left after it has gone."""
         self._beside.append(part)
 
-    def on_proposal(self, policy: Policy) -> Policy:
+    def on_proposal(self, policy: "Policy") -> "Policy":
         """Let this node's agents vote as `policy` says when they are asked; it stays callable as before.
 
         Raises:
             AlreadyExistsError: this node has a policy, or a handler of `waggle` messages.
         """
+        from meshd.runtime.voting import Voting  # noqa: PLC0415 -- for nodes that vote
+
         voting = Voting(
             policy, votes=lambda: self.votes, incarnation=lambda: 0 if self._life is None else self._life.incarnation
         )
@@ -216,7 +220,7 @@ class Node:
         return inbox.messages
 
     @property
-    def votes(self) -> VoteService:
+    def votes(self) -> "VoteService":
         """What the mesh decides together; only while it runs."""
         return _living(self, None if self._life is None else self._life.votes)
 

@@ -7,8 +7,9 @@ not hear, and reports what it sees. Without links it does nothing, and says so o
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -28,6 +29,7 @@ from meshd.nodes.probe_model import (
     Event,
     Joined,
     Members,
+    Neighbours,
     Outdated,
     Peer,
     ProbeOptions,
@@ -46,7 +48,9 @@ from meshd.runtime.bridge import LinkBridge
 from meshd.runtime.outage import Outage
 from meshd.runtime.own_view import OwnView, remove_left, write
 from meshd.runtime.state_dir import StateDir
+from meshd.runtime.surroundings import Surroundings
 from meshd.settings import Settings
+from meshd.topology.model import EdgeRules
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ REPORT_EACH_S = 2.0
 """Least time between two reports."""
 REFRESH_S = 30.0
 """Time after which round trips are reported again though nothing else changed."""
-READ_EACH_S = (15.0, 30.0)
+READ_EACH_S = (30.0, 60.0)
 """How long members are believed without a sign that they changed; `PER_NODE_S` longer for each, four times."""
 READ_GAP_S = 1.0
 """Least time between two readings of the members; `PER_NODE_S` more for each."""
@@ -83,9 +87,11 @@ class ProberSettings:
     advertise: str = ""
     port: int = 0
     probes: ProbeOptions
+    edges: EdgeRules = field(default_factory=EdgeRules)
+    """By which the topology ages, whose thickest edges are probed."""
     view_file: Path | None = None
     """Where to write what it sees."""
-    bridge: LinkBridge | None = None
+    bridge: LinkBridge = field(default_factory=LinkBridge)
     """For those who ask other nodes from another loop."""
 
 
@@ -96,6 +102,8 @@ class Prober:
         self._settings = settings
         self._rng = Random()
         self._probing = Probing(settings.node, settings.probes, self._rng)
+        half = (settings.probes.neighbours + 1) // 2  # the ring has the other, so that all stay connected
+        self._surroundings = Surroundings(settings.node, settings.edges, count=half)
         self._links: SocketLinks | None = None
         self._membership = Membership(node_id=settings.node, incarnation=0)
         self._live_nodes = 0
@@ -136,8 +144,7 @@ class Prober:
             logger.warning("node %s does without links: only the store says who is there: %s", settings.node, exc)
         else:
             self._links.listen(lambda address, payload: self._feed(Received(address, payload)))
-            if settings.bridge is not None:
-                settings.bridge.opened(self._links)
+            settings.bridge.opened(self._links)
             if settings.view_file is not None:
                 await asyncio.to_thread(remove_left, settings.view_file.parent)
             logger.debug("node %s has its links at %s", settings.node, self._links.address)
@@ -151,8 +158,7 @@ class Prober:
         if self._timer is not None:
             self._timer.cancel()
         if self._links is not None:
-            if self._settings.bridge is not None:
-                self._settings.bridge.closed()
+            self._settings.bridge.closed()
             await self._links.aclose()
             if self._settings.view_file is not None:
                 with suppress(OSError):
@@ -191,6 +197,7 @@ class Prober:
             group.create_task(self._keep_members(backend))
             group.create_task(self._keep_reporting(backend))
             group.create_task(self._keep_vouching(backend))
+            group.create_task(self._surroundings.keep(backend.records, self._prefer, self._rng))
 
     # The machine
 
@@ -232,6 +239,7 @@ class Prober:
         if seen != self._seen:
             self._seen = seen
             self._changed.set()
+            self._settings.bridge.unreached = frozenset(view.unreached)
 
     def _now_ms(self) -> float:
         return asyncio.get_running_loop().time() * 1000
@@ -262,6 +270,10 @@ class Prober:
                 async with asyncio.timeout(self._rng.uniform(*READ_EACH_S) + 4 * nodes * PER_NODE_S):
                     await self._outdated.wait()
 
+    def _prefer(self, nodes: Sequence[str]) -> None:
+        self._feed(Neighbours(nodes))
+        self._settings.bridge.weights = self._surroundings.weights
+
     def _tell_drops(self) -> None:
         links = self._links
         if links is not None and (dropped := sum(links.drops.values())) > self._dropped:
@@ -278,8 +290,8 @@ class Prober:
         if self._links is not None:
             self._links.rekey(await key_of(backend.records))
         peers = {node.id: Peer(node.profile.address, node.incarnation) for node in nodes if _is_probed(node)}
-        if self._settings.bridge is not None:
-            self._settings.bridge.addresses = tuple(peer.address for peer in peers.values())
+        self._settings.bridge.nodes = {peer.address: node for node, peer in peers.items()}
+        self._surroundings.meet(nodes)
         self._feed(Members(peers))
         self._notice()
         return len(nodes)
@@ -367,8 +379,9 @@ def prober_of(
             advertise=own.advertise,
             port=profile.port,
             probes=own.probes(),
+            edges=settings.topology.rules(),
             view_file=StateDir(Path(settings.state_dir)).view_file(mesh, profile.id),
-            bridge=bridge,
+            bridge=bridge or LinkBridge(),
         )
     )
 

@@ -18,13 +18,14 @@ from typing import Protocol, TypeVar, cast
 
 from meshd.backends import Backend, BackendOptions, open_backend
 from meshd.errors import ConflictError, MeshError, NotFoundError, UnavailableError
+from meshd.events import Hint
 from meshd.nodes.model import Beat, Membership, NodeProfile, Vitals, node_topic
 from meshd.runtime.arrival import once_reachable
 from meshd.runtime.holds import Holds
 from meshd.runtime.outage import Outage
 from meshd.runtime.prober import Prober
 from meshd.tasks.model import Outcome
-from meshd.tasks.store import MAX_BATCH
+from meshd.tasks.store import DUE_TOPIC, MAX_BATCH
 from meshd.upkeep import keep_up
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,9 @@ T = TypeVar("T")
 
 MISSED_BEATS = 2.5
 """Beats without an answer after which this node takes itself for cut off."""
-JUDGED_EVERY_S = 30.0
+QUIET_SWEEPS = 4
+"""While there is no task that time could make due, tasks are swept so many times less often."""
+JUDGED_EVERY_S = 60.0
 """How often each node looks for dead nodes to forget; silent ones are judged as soon as a beat tells of them."""
 
 
@@ -95,6 +98,8 @@ class Pulse:
         self._renew_now = False
         self._announce_now = False
         self._live_nodes = 1
+        self._is_quiet = False
+        self._is_due = False
         self._answered = monotonic()
         self._drain_requested = False
         self._membership = Membership(node_id="", incarnation=0)
@@ -193,13 +198,20 @@ class Pulse:
         """Beat and renew at once when somebody calls: a cancel or a drain should not wait for the next round."""
         while True:
             try:
-                async with backend.events.subscribe(node_topic(self._settings.profile().id)) as subscription:
+                async with backend.events.subscribe(node_topic(self._settings.profile().id), DUE_TOPIC) as subscription:
                     while True:
-                        if await subscription.get(timeout_ms=60_000) is not None:
-                            self._beat_now = self._renew_now = True
-                            self._wake.set()
+                        hint = await subscription.get(timeout_ms=60_000)
+                        if hint is not None:
+                            self._heard(hint)
             except UnavailableError:
                 await asyncio.sleep(self._rng.uniform(0.1, 0.5))
+
+    def _heard(self, hint: Hint) -> None:
+        if hint.topic == DUE_TOPIC:
+            self._is_due = True
+        else:
+            self._beat_now = self._renew_now = True
+        self._wake.set()
 
     async def _join(self, backend: Backend) -> None:
         profile = self._prober.located(self._settings.profile())
@@ -247,12 +259,17 @@ class Pulse:
                     self._renew_now = False
                     next_renewal = now() + timings.tasks.renew_ms / 1000
                     await self._renew(backend)
+                if self._is_due or (self._is_quiet and self._settings.holds.all()):
+                    self._is_due = self._is_quiet = False
+                    next_upkeep = min(next_upkeep, now() + self._upkeep_interval())
                 if now() >= next_upkeep:
-                    next_upkeep = now() + self._upkeep_interval()
                     judge_nodes = now() >= next_judgement
                     if judge_nodes:
                         next_judgement = now() + JUDGED_EVERY_S * self._rng.uniform(0.75, 1.25)
-                    await keep_up(backend, judge_nodes=judge_nodes)
+                    next_upkeep = now() + self._upkeep_interval()
+                    done = await keep_up(backend, judge_nodes=judge_nodes)
+                    self._is_quiet = done.tasks.is_quiet
+                    next_upkeep = now() + self._upkeep_interval()
             except NotFoundError as exc:
                 logger.warning("the mesh no longer knows this node (%s); joining again", exc)
                 await self._rejoin(backend)
@@ -301,7 +318,8 @@ class Pulse:
 
     def _upkeep_interval(self) -> float:
         """Seconds until this node's next round: the more nodes, the rarer each, so the store sees a constant rate."""
-        base = self._settings.options.tasks.sweep_ms / 1000 * max(1, self._live_nodes)
+        rarer = QUIET_SWEEPS if self._is_quiet else 1
+        base = self._settings.options.tasks.sweep_ms / 1000 * max(1, self._live_nodes) * rarer
         return base * self._rng.uniform(0.75, 1.25)
 
     async def _sleep(self, seconds: float) -> None:

@@ -1,12 +1,13 @@
 """The relay: messages over links between nodes, for as long as the store is away.
 
-A node that is to send asks those it reaches who has the addressee, or reaches somebody who has; then one of them gets
-the message. Nothing is kept on the way and nothing is sent twice, so a message is delivered once or not at all.
+A node that is to send asks those it reaches who has the addressee, or reaches somebody who has; then the first on the
+strongest path gets the message. Who does not answer probes is not asked. Nothing is kept on the way and nothing is sent
+twice, so a message is delivered once or not at all.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ from meshd.errors import CorruptDataError, MeshError
 from meshd.messages.codec import message_of, pack_message
 from meshd.messages.model import Message
 from meshd.runtime.bridge import LinkBridge
+from meshd.topology.graph import strongest_path
+from meshd.topology.model import Edge, Graph
 
 WHERE, TAKE = "messages.where", "messages.take"
 ASKED_AT_ONCE = 64
@@ -24,6 +27,10 @@ TIMEOUT_MS = 1_000
 HOPS = 1
 """Most nodes between sender and addressee."""
 MAX_HOMES = 4_096
+USUAL_WEIGHT = 0.5
+"""Of an edge the topology says nothing of: no way of two hops is stronger then."""
+THINNEST = 0.01
+_ME, _END = "", " "
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -42,10 +49,14 @@ class Guest(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Home:
+class Home:
+    """Where a message goes next."""
+
     address: str
     is_there: bool
     """Whether the addressee lives there, or that node reaches where it does."""
+    weight: float = USUAL_WEIGHT
+    """Of the edge from that node to where it does."""
 
 
 class LinkRelay:
@@ -55,7 +66,7 @@ class LinkRelay:
         self._bridge = bridge
         self._guest = guest
         self._max_bytes = max_bytes
-        self._homes: OrderedDict[str, _Home] = OrderedDict()
+        self._homes: OrderedDict[str, Home] = OrderedDict()
 
     def open(self) -> None:
         """Answer other nodes from now on."""
@@ -67,7 +78,9 @@ class LinkRelay:
         return await self._carried(message.to, body, hops=HOPS)
 
     async def _carried(self, to: str, body: bytes, *, hops: int) -> bool:
-        home = self._homes.get(to) or await self._look_for(to, hops=hops)
+        home = self._homes.get(to)
+        if home is None or home.address in self._silent():
+            home = await self._look_for(to, hops=hops)
         if home is None:
             return False
         head = _encode({"hops": hops - 1})
@@ -81,44 +94,57 @@ class LinkRelay:
             self._homes.pop(to, None)
         return is_taken
 
-    async def _look_for(self, to: str, *, hops: int) -> _Home | None:
+    async def _look_for(self, to: str, *, hops: int) -> Home | None:
         """Return who has the addressee, else who reaches somebody who has."""
-        others = [each for each in self._bridge.addresses if each != self._bridge.address][:ASKED_AT_ONCE]
         question = _encode({"to": to, "hops": hops, "but": [self._bridge.address]})
-        replies = await asyncio.gather(*[self._ask(address, question) for address in others])
-        homes = [home for home in replies if home is not None]
-        found = min(homes, key=lambda home: not home.is_there, default=None)
-        if found is not None:
-            self._homes[to] = found
-            if len(self._homes) > MAX_HOMES:
-                self._homes.popitem(last=False)
+        replies = await asyncio.gather(*[self._ask(address, question) for address in self._asked(but=())])
+        found = strongest([home for home in replies if home is not None], self._weight, avoid=self._silent())
+        self._remember(to, found)
         return found
 
-    async def _ask(self, address: str, question: bytes) -> _Home | None:
+    def _asked(self, *, but: Sequence[str]) -> list[str]:
+        """Return whom to ask, those with the thickest edges first."""
+        left_out = {*but, self._bridge.address, *self._silent()}
+        others = [address for address in self._bridge.addresses if address not in left_out]
+        return sorted(others, key=self._weight, reverse=True)[:ASKED_AT_ONCE]
+
+    def _silent(self) -> frozenset[str]:
+        unreached = self._bridge.unreached
+        return frozenset(address for address, node in self._bridge.nodes.items() if node in unreached)
+
+    def _weight(self, address: str) -> float:
+        return self._bridge.weights.get(self._bridge.nodes.get(address, ""), USUAL_WEIGHT)
+
+    async def _ask(self, address: str, question: bytes) -> Home | None:
         try:
             reply = await self._bridge.request(address, WHERE, question, timeout_ms=TIMEOUT_MS)
         except MeshError:
             return None
         if not _field(reply, "known"):
             return None
-        return _Home(address=address, is_there=_field(reply, "here"))
+        return Home(address=address, is_there=_field(reply, "here"), weight=_weight_in(reply))
 
     async def _tell_where(self, body: bytes) -> bytes:
         question = _decode(body)
         to, hops = str(question["to"]), int(question["hops"])
         is_here = self._guest.lives_here(to)
-        is_known = is_here or (hops > 0 and await self._is_next_to(to, but=question["but"]))
-        return _encode({"here": is_here, "known": is_known})
+        next_to = await self._next_to(to, but=question["but"]) if hops > 0 and not is_here else None
+        weight = USUAL_WEIGHT if next_to is None else self._weight(next_to.address)
+        return _encode({"here": is_here, "known": is_here or next_to is not None, "weight": weight})
 
-    async def _is_next_to(self, to: str, *, but: Sequence[str]) -> bool:
-        """Return whether a node that this one reaches has the addressee."""
-        others = [each for each in self._bridge.addresses if each not in (*but, self._bridge.address)][:ASKED_AT_ONCE]
+    async def _next_to(self, to: str, *, but: Sequence[str]) -> Home | None:
+        """Return a node that this one reaches and that has the addressee."""
         question = _encode({"to": to, "hops": 0, "but": []})
-        replies = await asyncio.gather(*[self._ask(address, question) for address in others])
+        replies = await asyncio.gather(*[self._ask(address, question) for address in self._asked(but=but)])
         found = next((home for home in replies if home is not None), None)
-        if found is not None:
-            self._homes[to] = found
-        return found is not None
+        self._remember(to, found)
+        return found
+
+    def _remember(self, to: str, home: Home | None) -> None:
+        if home is not None:
+            self._homes[to] = home
+            if len(self._homes) > MAX_HOMES:
+                self._homes.popitem(last=False)
 
     async def _take(self, body: bytes) -> bytes:
         head, _, packed = body.partition(b"\n")
@@ -130,6 +156,36 @@ class LinkRelay:
             return _encode({"taken": self._guest.accept(message)})
         hops = int(_decode(head)["hops"])
         return _encode({"taken": hops >= 0 and await self._carried(message.to, packed, hops=hops)})
+
+
+def strongest(homes: Sequence[Home], weight: Callable[[str], float], *, avoid: frozenset[str]) -> Home | None:
+    """Return the first on the strongest path to an addressee, `None` if nobody in `homes` leads there.
+
+    `weight` is that of the edge to an address. Who is in `avoid` is passed by.
+    """
+    edges = [
+        edge
+        for home in homes
+        if home.address not in avoid
+        for edge in (
+            Edge(
+                source=_ME, target=_END if home.is_there else home.address, weight=max(THINNEST, weight(home.address))
+            ),
+            Edge(source=home.address, target=_END, weight=max(THINNEST, home.weight)),
+        )
+    ]
+    agents = [_ME, _END, *(home.address for home in homes)]
+    graph = Graph(agents=agents, edges=edges, homes=dict.fromkeys(agents, ""))
+    path = strongest_path(graph, _ME, _END, avoid=avoid)
+    if path is None:
+        return None
+    first = path.agents[1]
+    return next(home for home in homes if (home.is_there if first == _END else home.address == first))
+
+
+def _weight_in(reply: bytes) -> float:
+    found: Any = _decode(reply).get("weight")
+    return float(found) if isinstance(found, int | float) else USUAL_WEIGHT
 
 
 def _field(reply: bytes, name: str) -> bool:

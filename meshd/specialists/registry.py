@@ -86,6 +86,7 @@ SPECIALISTS: Mapping[str, Specialist] = {
         capabilities=("memory_storage",),
         specializations=("large_memory", "data_storage", "retrieval_optimization"),
     ),
+    NodeType.BRIDGE: Specialist(capabilities=("mesh_bridge",)),
 }
 """Node types that can be built, in the order they are listed to people."""
 

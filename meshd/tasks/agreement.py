@@ -10,7 +10,7 @@ from meshd.errors import InvalidArgumentError
 from meshd.votes.model import Quorum
 
 TALLY_TASK = "mesh.tally"
-"""Type of the task that compares the copies; nodes that play the consensus manager have its handler."""
+"""Type of the task that compares the copies; every node that may see to it beside other work has its handler."""
 
 COPIES = 5
 """Copies that are run when neither they nor a count of equal results is given."""

@@ -32,7 +32,7 @@ class Part:
 
 def needs_decision(request: TaskRequest) -> bool:
     """Return whether the request is more than one task."""
-    return request.verify is not None or isinstance(request.requires, Vote) or _has_vote(request)
+    return request.verify is not None or request.copies != 0 or isinstance(request.requires, Vote) or _has_vote(request)
 
 
 def parts_of(requests: Sequence[TaskRequest]) -> list[Part]:
@@ -79,6 +79,10 @@ def _parts(request: TaskRequest, held: Mapping[int, TaskRequest]) -> list[Part]:
         parts.append(Part(request=gate, name="vote", key=key))
         task = replace(task, depends_on=(gate,), on_parent_failure="cancel")
     if request.verify is None:
+        if request.copies:
+            raise InvalidArgumentError(
+                f"copies={request.copies} says how often a task runs that has a `verify`: set it"
+            )
         return [*parts, Part(request=task, key=key)]
     need, copies = copies_of(request.verify, request.copies)
     runs = [replace(task, idempotency_key=None) for _ in range(copies)]

@@ -3,7 +3,7 @@
 Payload, context and result are opaque bytes here (`meshd.codec` writes them): a store never looks inside.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -352,7 +352,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepReport:
-    """What one sweep moved."""
+    """What one sweep moved; quiet: no task is ready, held, or due at any time, as far as is known."""
 
     promoted: int = 0
     """Scheduled tasks whose time came."""
@@ -369,6 +369,7 @@ class SweepReport:
     """The store had stood still: leases were extended instead of judged."""
     more: bool = False
     """A limit was reached; call again at once."""
+    is_quiet: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,10 +392,9 @@ class TaskPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTimings:
-    """How long a hold lasts and how often the store is swept."""
+    """How long a hold lasts, how often the store is swept, and how long a bell is waited for before looking anyway."""
 
     lease_ms: int = 15_000
     renew_ms: int = 5_000
     sweep_ms: int = 500
-    poll_ms: int = 3_000
-    """Longest wait for a bell before looking anyway."""
+    poll_ms: int = 10_000

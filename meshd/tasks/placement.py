@@ -6,6 +6,7 @@ slot nothing is placed, and the first idle node takes the task.
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from random import Random
 from time import monotonic
 from typing import Protocol
 
-from meshd.errors import InvalidArgumentError, NoCandidateError
+from meshd.errors import CorruptDataError, InvalidArgumentError, NoCandidateError
 from meshd.nodes.model import Node, TypeHistory
 from meshd.tasks.decision import NOT_PLACED, TOP, Choice, Decision, encode_decision, rounded
 from meshd.tasks.model import Claimer, NewTask, Placement
@@ -22,6 +23,8 @@ from meshd.tasks.obstacles import of_condition, of_route
 from meshd.tasks.request import TaskRequest
 from meshd.tasks.routing import claimer_of, requirements_of, serves
 from meshd.tasks.scoring import RoutingPolicy, Term, Wish, lasting_terms, moving_terms, part, scored, weights_of
+
+logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 1.0
 """Longest the nodes are taken to be as they were last seen."""
@@ -253,12 +256,19 @@ class Placer:
                 return True
             at = self._clock()
             nodes = [node for node in await self._look() if node.takes_tasks]
-            nearness: Mapping[str, float] = {}
-            if self._nearness is not None:
-                nearness = await self._nearness()
-            self._snapshot = _Snapshot(nodes, self._settings, at=at, nearness=nearness)
+            self._snapshot = _Snapshot(nodes, self._settings, at=at, nearness=await self._near())
             self._take_turns_anew()
             return True
+
+    async def _near(self) -> Mapping[str, float]:
+        """Return how near nodes are, as far as that can be read: a preference keeps no task from being submitted."""
+        if self._nearness is None:
+            return {}
+        try:
+            return await self._nearness()
+        except CorruptDataError as exc:
+            logger.warning("tasks are placed without regard to the topology: %s", exc)
+            return {}
 
     def _take_turns_anew(self) -> None:
         """A node that was not there before starts with as many turns as the one that had fewest."""

@@ -36,6 +36,8 @@ from meshd.tasks.model import (
     Wake,
 )
 
+DUE_TOPIC = "tasks:due"
+"""Topic of hints that a task waits for its time where none did: sweeps look for it from now on."""
 TASKS_LOG = "tasks"
 """Name of the event log about tasks.
 

@@ -13,7 +13,7 @@ from meshd.errors import InvalidArgumentError
 from meshd.votes.model import Quorum
 
 VOTE_TASK = "mesh.vote"
-"""Type of the task that holds a vote; nodes that play the consensus manager have its handler."""
+"""Type of the task that holds a vote; every node that may see to it beside other work has its handler."""
 
 PATIENCE = timedelta(seconds=60)
 """How much longer than the vote itself the task that holds it may run."""

@@ -7,7 +7,6 @@ the store), every task still awaited is also read again each `RECHECK_MS`.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -65,8 +64,7 @@ class EndWatcher:
         """Stop listening; waits in progress are cancelled."""
         if self._listener is not None:
             self._listener.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listener
+            await asyncio.wait({self._listener})
         for waits in list(self._waiting.values()):
             for wait in list(waits):
                 wait.future.cancel()

@@ -20,6 +20,9 @@ CURSOR_KEY = "topology/cursor"
 FORMAT = "meshd.topology"
 VERSION = 1
 
+MOST_AT_ONCE = 1_000_000_000
+"""Most messages one row of a telling may stand for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Out:
@@ -171,7 +174,8 @@ def _is_list(value: object) -> TypeGuard[list[Any]]:
 
 def _use(row: Any) -> Use | None:
     match row:
-        case [str(source), str(target), int(count), float() | int() as quality] if count >= 1 and 0 <= quality <= 1:
-            return Use(source=source, target=target, count=count, quality=float(quality))
+        case [str(source), str(target), int(count), float() | int() as quality]:
+            is_one = 1 <= count <= MOST_AT_ONCE and 0 <= quality <= 1
+            return Use(source=source, target=target, count=count, quality=float(quality)) if is_one else None
         case _:
             return None

@@ -1,5 +1,6 @@
 """The topology service: who talks to whom, as any process sees it. It reads what a `TopologyManager` writes."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from statistics import median
@@ -20,7 +21,7 @@ from meshd.topology.graph import (
     strongest_path,
     weights_from,
 )
-from meshd.topology.keeping import KeepingOptions
+from meshd.topology.keeping import KeepingOptions, members_of
 from meshd.topology.model import TOPOLOGY_LOG, Edge, Graph, GraphStatistics
 from meshd.topology.recorded import (
     CURSOR_KEY,
@@ -38,6 +39,8 @@ from meshd.topology.selection import shape_for
 
 FRESH_SECONDS = 5.0
 """Longest `nearness` answers from the graph as it was last read."""
+MAX_OWN = 64
+"""Most agents of one node whose edges `nearness` reads."""
 
 PAGE = 100
 
@@ -63,7 +66,7 @@ class TopologyService:
         self._look = look_at_nodes
         self._rng = rng or Random()
         self._clock = clock
-        self._near: tuple[float, Graph] | None = None
+        self._near: tuple[float, str, Mapping[str, float]] | None = None
 
     async def graph(self) -> Graph:
         """Return the graph at this moment of the store's clock: weights aged, edges whose time is over left out."""
@@ -107,9 +110,20 @@ class TopologyService:
     async def nearness(self, node: str) -> Mapping[str, float]:
         """Return, for each other node, the most weight of an edge there from `node`, as of five seconds ago at most."""
         now = self._clock()
-        if self._near is None or now - self._near[0] >= FRESH_SECONDS:
-            self._near = (now, await self.graph())
-        return node_weights(self._near[1], node)
+        if self._near is None or self._near[1] != node or now - self._near[0] >= FRESH_SECONDS:
+            self._near = (now, node, await self._near_to(node))
+        return self._near[2]
+
+    async def _near_to(self, node: str) -> Mapping[str, float]:
+        if self._look is None:
+            return node_weights(await self.graph(), node)
+        homes = members_of(await self._look())
+        own = sorted(agent for agent, home in homes.items() if home == node)[:MAX_OWN]
+        records = await asyncio.gather(*(self._records.get(out_key(agent)) for agent in own))
+        found = [record for record in records if record is not None]
+        edges = [edge for record in found for edge in decode_out(record.key, record.value).edges]
+        now_ms = max((record.read_ms for record in found), default=0)
+        return node_weights(graph_at(edges, homes, now_ms=now_ms, rules=self._options.rules), node)
 
     async def snapshot(self) -> dict[str, Any]:
         """Return the graph at this moment as plain JSON types."""

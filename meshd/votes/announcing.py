@@ -1,7 +1,7 @@
 """Telling electors: that they are asked, and how it ended. Each message has an id of its own, so each is told once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -29,8 +29,8 @@ def proposal_topic(proposal_id: str) -> str:
     return f"proposal:{proposal_id}"
 
 
-async def tell_proposal(tell: Tell, proposal: Proposal) -> bool:
-    """Send every elector the proposal, as a waggle dance; return whether each had room for it."""
+async def tell_proposal(tell: Tell, proposal: Proposal, *, to: Collection[str] | None = None) -> frozenset[str]:
+    """Send its electors, or some of them, the proposal, as a waggle dance; return those who had no room for it."""
     waggle = proposal.waggle
     payload = {
         "proposal": proposal.id,
@@ -49,11 +49,11 @@ async def tell_proposal(tell: Tell, proposal: Proposal) -> bool:
             elector.id, MessageType.WAGGLE, payload, id=f"waggle:{proposal.id}", ttl=ttl, sender=proposal.proposer
         )
 
-    return await _each(proposal.electorate, send)
+    return await _each(proposal, to, send)
 
 
-async def tell_decision(tell: Tell, proposal: Proposal) -> bool:
-    """Send every elector how the proposal ended; return whether each had room for it."""
+async def tell_decision(tell: Tell, proposal: Proposal, *, to: Collection[str] | None = None) -> frozenset[str]:
+    """Send its electors, or some of them, how the proposal ended; return those who had no room for it."""
     counted = tally(proposal)
     payload = {
         "proposal": proposal.id,
@@ -79,11 +79,14 @@ async def tell_decision(tell: Tell, proposal: Proposal) -> bool:
             sender=CONSENSUS,
         )
 
-    return await _each(proposal.electorate, send)
+    return await _each(proposal, to, send)
 
 
-async def _each(electors: Sequence[Elector], send: Callable[[Elector], Awaitable[None]]) -> bool:
+async def _each(
+    proposal: Proposal, to: Collection[str] | None, send: Callable[[Elector], Awaitable[None]]
+) -> frozenset[str]:
     """Send to all; one whose inbox is full keeps nobody else from being told."""
+    electors = [elector for elector in proposal.electorate if to is None or elector.id in to]
 
     async def has_room(elector: Elector) -> bool:
         try:
@@ -95,4 +98,4 @@ async def _each(electors: Sequence[Elector], send: Callable[[Elector], Awaitable
     told: list[bool] = []
     for start in range(0, len(electors), _AT_ONCE):
         told += await asyncio.gather(*(has_room(elector) for elector in electors[start : start + _AT_ONCE]))
-    return all(told)
+    return frozenset(elector.id for elector, is_told in zip(electors, told, strict=True) if not is_told)

@@ -5,17 +5,26 @@ late then finds the record changed, and is refused.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
-from meshd.errors import AlreadyExistsError, BackpressureError, NotFoundError, RevisionMismatchError
+from meshd.errors import (
+    AlreadyExistsError,
+    BackpressureError,
+    CorruptDataError,
+    NotFoundError,
+    RevisionMismatchError,
+)
 from meshd.records import Guard, Record, RecordStore
 from meshd.tasks.model import Durability
 from meshd.votes.codec import PREFIX, decode, encode, key_of
 from meshd.votes.model import Proposal
 from meshd.votes.tally import settle
+
+logger = logging.getLogger(__name__)
 
 RETENTION_MS = 86_400_000
 """How long a proposal is kept after its decision."""
@@ -34,6 +43,17 @@ Level = Callable[[], Awaitable[Durability | None]]
 
 async def _unknown() -> Durability | None:
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of the proposals."""
+
+    proposals: Sequence[Proposal]
+    damaged: int
+    """Records among them that cannot be read; they are left out."""
+    last: str
+    """Id to go on after; empty when there is nothing more."""
 
 
 class BallotBox:
@@ -75,16 +95,23 @@ class BallotBox:
         record = await self._record(proposal_id)
         return decode(record), record.read_ms
 
-    async def page(self, *, after: str = "") -> list[Proposal]:
+    async def page(self, *, after: str = "") -> Page:
         """Return up to a hundred proposals after the one of this id, by id, each as it stands."""
         records = await self._records.list(PREFIX, limit=_PAGE, after=PREFIX + after if after else "")
         found: list[Proposal] = []
+        damaged = 0
         for record in records:
-            proposal = decode(record)
-            if settle(proposal, now_ms=record.read_ms) is not proposal:
-                proposal = await self.find(proposal.id) or proposal
-            found.append(proposal)
-        return found
+            try:
+                proposal = decode(record)
+                if settle(proposal, now_ms=record.read_ms) is not proposal:
+                    proposal = await self.find(proposal.id) or proposal
+            except CorruptDataError as exc:
+                logger.warning("%s; it is left out", exc)
+                damaged += 1
+            else:
+                found.append(proposal)
+        last = records[-1].key.removeprefix(PREFIX) if records else ""
+        return Page(proposals=found, damaged=damaged, last=last)
 
     async def change(self, proposal_id: str, rule: Rule, *, guard: Guard | None = None) -> Proposal:
         """Return the proposal once it stands as `rule` says; nothing is written when the rule changes nothing.

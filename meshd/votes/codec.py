@@ -12,7 +12,7 @@ import msgspec
 from meshd.codec import pack, unpack
 from meshd.errors import CorruptDataError, InvalidArgumentError, InvalidPayloadError
 from meshd.records import MAX_RECORD_BYTES, Record
-from meshd.votes.model import Choice, Elector, Proposal, ProposalState, Quorum, Vote, Waggle
+from meshd.votes.model import CastVote, Choice, Elector, Proposal, ProposalState, Quorum, Waggle
 
 PREFIX = "proposal/"
 SCHEMA = 1
@@ -141,7 +141,7 @@ def _proposal(stored: _Stored, *, created_ms: int) -> Proposal:
         for each in stored.electorate
     )
     votes = {
-        electorate[each.place].id: Vote(
+        electorate[each.place].id: CastVote(
             voter=electorate[each.place].id,
             choice=each.choice,
             incarnation=each.incarnation,

@@ -8,13 +8,22 @@ import logging
 from dataclasses import dataclass
 from typing import Any, cast
 
-from meshd.errors import InvalidArgumentError, MeshError, NotFoundError, UnavailableError
+from meshd.errors import (
+    BackpressureError,
+    FencedError,
+    InvalidArgumentError,
+    MeshError,
+    NotFoundError,
+    UnavailableError,
+    UnconfirmedError,
+)
 from meshd.messages.model import Message
 from meshd.records import Guard
 from meshd.votes.agenda import Agenda, Entry
 from meshd.votes.announcing import CONSENSUS, VOTES_TOPIC, Tell, tell_decision, tell_proposal
 from meshd.votes.box import RETENTION_MS
 from meshd.votes.model import Proposal, ProposalState
+from meshd.votes.retrying import Retries
 from meshd.votes.service import VoteService
 
 logger = logging.getLogger(__name__)
@@ -35,9 +44,9 @@ class Round:
     expired: int = 0
     """Those of them that time made."""
     failed: int = 0
-    """Proposals that could not be dealt with; the next round tries them again."""
+    """Proposals that could not be dealt with; they are tried again, each time after a longer wait."""
     due_in_ms: int | None = None
-    """When time brings something to do, if nothing else does; `None` while nothing is pending."""
+    """When time brings something to do, if nothing else does; `None` while nothing is pending or failed."""
 
 
 class ConsensusManager:
@@ -52,6 +61,7 @@ class ConsensusManager:
         self._votes = votes
         self._agenda = agenda
         self._tell = tell
+        self._retries = Retries()
 
     async def run_once(self, guard: Guard | None = None) -> Round:
         """Go through the agenda once; one proposal that fails keeps no other from its turn.
@@ -84,41 +94,78 @@ class ConsensusManager:
         return {"counted": True, "state": proposal.state.value}
 
     async def _deal_with(self, entry: Entry, guard: Guard | None) -> Round:
+        if wait_ms := self._retries.wait_ms(entry.proposal_id, age_ms=entry.age_ms):
+            return Round(due_in_ms=wait_ms)
+        try:
+            done = await self._turn(entry, guard)
+        except MeshError as exc:
+            if _concerns_all(exc):
+                raise
+            logger.warning("proposal %s cannot be dealt with: %s", entry.proposal_id, exc)
+            return Round(failed=1, due_in_ms=self._retries.failed(entry.proposal_id, age_ms=entry.age_ms))
+        self._retries.done(entry.proposal_id)
+        return done
+
+    async def _turn(self, entry: Entry, guard: Guard | None) -> Round:
         try:
             proposal = await self._votes.get(entry.proposal_id)
         except NotFoundError:
             if entry.age_ms > ORPHAN_MS:
-                await self._agenda.done(entry.proposal_id)
+                await self._strike(entry)
             return Round()
-        except UnavailableError:
-            raise
-        except MeshError:
-            logger.exception("proposal %s cannot be read", entry.proposal_id)
-            return Round(failed=1)
         if not proposal.state.is_decided:
             return await self._wait_for(entry, proposal)
-        if not await self._announce(proposal, guard):
-            return Round(failed=1)
-        return Round(announced=1, expired=int(proposal.state is ProposalState.EXPIRED))
+        return await self._announce(entry, proposal, guard)
 
     async def _wait_for(self, entry: Entry, proposal: Proposal) -> Round:
         """Return when a pending proposal is due; tell the electors what its proposer may have died before telling."""
         timeout_ms = proposal.expires_ms - proposal.created_ms
         if not entry.is_told and entry.age_ms <= GRACE_MS:
             return Round(pending=1, due_in_ms=min(timeout_ms, GRACE_MS) - entry.age_ms + 1)
-        if not entry.is_told and await tell_proposal(self._tell, proposal):
-            await self._agenda.told(proposal.id, ttl_ms=timeout_ms + RETENTION_MS)
-        return Round(pending=1, due_in_ms=max(1, timeout_ms - entry.age_ms))
+        due_in_ms = max(1, timeout_ms - entry.age_ms)
+        if entry.is_told:
+            return Round(pending=1, due_in_ms=due_in_ms)
+        name = _asking(entry)
+        if wait_ms := self._retries.wait_ms(name, age_ms=entry.age_ms):
+            return Round(pending=1, due_in_ms=min(due_in_ms, wait_ms))
+        if untold := await tell_proposal(self._tell, proposal, to=self._retries.untold(name)):
+            wait_ms = self._retries.failed(name, age_ms=entry.age_ms, untold=untold)
+            return Round(pending=1, due_in_ms=min(due_in_ms, wait_ms))
+        self._retries.done(name)
+        await self._agenda.told(proposal.id, ttl_ms=timeout_ms + RETENTION_MS)
+        return Round(pending=1, due_in_ms=due_in_ms)
 
-    async def _announce(self, proposal: Proposal, guard: Guard | None) -> bool:
+    async def _announce(self, entry: Entry, proposal: Proposal, guard: Guard | None) -> Round:
         """Tell the electors, then note that they were told, then strike the entry; each step may be repeated."""
         if not proposal.announced:
+            name = _telling(entry)
+            if wait_ms := self._retries.wait_ms(name, age_ms=entry.age_ms):
+                return Round(due_in_ms=wait_ms)
             confirmed = await self._votes.confirm(proposal.id, guard=guard)
-            if not await tell_decision(self._tell, confirmed):
-                return False
+            if untold := await tell_decision(self._tell, confirmed, to=self._retries.untold(name)):
+                wait_ms = self._retries.failed(name, age_ms=entry.age_ms, untold=untold)
+                return Round(failed=1, due_in_ms=wait_ms)
             await self._votes.announced(proposal.id, guard=guard)
-        await self._agenda.done(proposal.id)
-        return True
+        await self._strike(entry)
+        return Round(announced=1, expired=int(proposal.state is ProposalState.EXPIRED))
+
+    async def _strike(self, entry: Entry) -> None:
+        await self._agenda.done(entry.proposal_id)
+        self._retries.done(_asking(entry), _telling(entry))
+
+
+def _concerns_all(error: MeshError) -> bool:
+    """Return whether the next proposal would meet this error too: the store is away, or the leadership has ended."""
+    is_own = isinstance(error, BackpressureError | UnconfirmedError)
+    return isinstance(error, FencedError | UnavailableError) and not is_own
+
+
+def _asking(entry: Entry) -> str:
+    return f"waggle/{entry.proposal_id}"
+
+
+def _telling(entry: Entry) -> str:
+    return f"decision/{entry.proposal_id}"
 
 
 def _ballot(message: Message) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Quorum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vote:
+class CastVote:
     """One elector's vote; the first is final."""
 
     voter: str
@@ -103,7 +103,7 @@ class Proposal:
     need: int = 0
     """Yes needed, in heads or in thousandths of weight; frozen with the electorate."""
     state: ProposalState = ProposalState.PENDING
-    votes: Mapping[str, Vote] = field(default_factory=dict[str, Vote])
+    votes: Mapping[str, CastVote] = field(default_factory=dict[str, CastVote])
     waggle: Waggle = Waggle()
     created_ms: int = 0
     expires_ms: int = 0
@@ -123,3 +123,5 @@ class VoteStatistics:
     votes: int = 0
     decision_ms: float = 0.0
     """Mean time from proposal to acceptance or rejection; 0 before the first."""
+    damaged: int = 0
+    """Records of proposals that cannot be read; a warning in the log names each."""

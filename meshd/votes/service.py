@@ -20,17 +20,17 @@ from meshd.votes.agenda import Agenda
 from meshd.votes.announcing import VOTES_TOPIC, Tell, proposal_topic, tell_proposal
 from meshd.votes.box import RETENTION_MS, BallotBox, Level
 from meshd.votes.codec import check_content
-from meshd.votes.counting import statistics
+from meshd.votes.counting import Count
 from meshd.votes.leadership import Leaders, Leadership
 from meshd.votes.leading import Lease
 from meshd.votes.model import (
+    CastVote,
     Choice,
     Elector,
     Proposal,
     ProposalState,
     ProposalType,
     Quorum,
-    Vote,
     VoteStatistics,
     Waggle,
 )
@@ -112,7 +112,7 @@ class VoteService:
         epoch = 1
         electors = await self._electorate(electorate)
         if supersedes:
-            epoch = (await self._box.change(supersedes, lambda old, now_ms: withdraw(old, now_ms=now_ms))).epoch + 1
+            epoch = (await self._withdrawn(supersedes)).epoch + 1
         proposal = open_proposal(
             Proposal(
                 id=id or new_id(),
@@ -154,7 +154,7 @@ class VoteService:
 
         def counted(found: Proposal, now_ms: int) -> Proposal:
             life = elector_of(found, voter).incarnation if incarnation is None else incarnation
-            vote = Vote(
+            vote = CastVote(
                 voter=voter, choice=said, incarnation=life, intensity_permil=strength, reason=reason, at_ms=now_ms
             )
             return cast(found, vote)
@@ -183,6 +183,8 @@ class VoteService:
     ) -> Sequence[Proposal]:
         """Return up to `limit` proposals that match, in the order of their ids: by age, where meshd made the ids.
 
+        One whose record is damaged is left out, with a warning in the log; `get` says why, `statistics` how many.
+
         Raises:
             InvalidArgumentError: no proposal is ever in that state, or the limit is not 1 to 1000.
         """
@@ -191,11 +193,9 @@ class VoteService:
         wanted = None if state is None else _state(state)
         found: list[Proposal] = []
         after = ""
-        while page := await self._box.page(after=after):
-            found += [each for each in page if wanted in (None, each.state) and type in (None, each.type)]
-            if len(found) >= limit:
-                break
-            after = page[-1].id
+        while len(found) < limit and (page := await self._box.page(after=after)).last:
+            found += [each for each in page.proposals if wanted in (None, each.state) and type in (None, each.type)]
+            after = page.last
         return found[:limit]
 
     async def decision(self, proposal_id: str, *, timeout: timedelta = timedelta(seconds=30)) -> Proposal:
@@ -227,12 +227,14 @@ class VoteService:
 
     async def statistics(self) -> VoteStatistics:
         """Return the proposals the store keeps, in numbers."""
-        found: list[Proposal] = []
-        after = ""
-        while page := await self._box.page(after=after):
-            found += [replace(each, content=None) for each in page]
-            after = page[-1].id
-        return statistics(found)
+        count = Count()
+        damaged, after = 0, ""
+        while (page := await self._box.page(after=after)).last:
+            for proposal in page.proposals:
+                count.add(proposal)
+            damaged += page.damaged
+            after = page.last
+        return count.statistics(damaged=damaged)
 
     async def confirm(self, proposal_id: str, *, guard: Guard | None = None) -> Proposal:
         """Return the proposal, its decision confirmed at the level it states; undecided, as it stands."""
@@ -244,6 +246,12 @@ class VoteService:
     async def announced(self, proposal_id: str, *, guard: Guard | None = None) -> Proposal:
         """Note that every elector was sent the decision."""
         return await self._box.change(proposal_id, lambda found, _: _announced(found), guard=guard)
+
+    async def _withdrawn(self, proposal_id: str) -> Proposal:
+        """Return a proposal that takes no more votes; who waits for it hears so."""
+        old = await self._box.change(proposal_id, lambda old, now_ms: withdraw(old, now_ms=now_ms))
+        await self._hint_end(old)
+        return old
 
     async def _keep(self, proposal: Proposal) -> Proposal:
         """Return the proposal once it is kept and told, or the one of its id that was there before."""
@@ -259,7 +267,7 @@ class VoteService:
     async def _announce(self, proposal: Proposal, life_ms: int) -> None:
         """Tell the electors; what is not told because the store went away, the consensus manager tells later."""
         with suppress(UnavailableError):
-            if self._tell is not None and await tell_proposal(self._tell, proposal):
+            if self._tell is not None and not await tell_proposal(self._tell, proposal):
                 await self._agenda.told(proposal.id, ttl_ms=life_ms)
             await self._hint(VOTES_TOPIC, proposal)
 
@@ -268,14 +276,17 @@ class VoteService:
         if not proposal.state.is_decided:
             return proposal
         confirmed = proposal if proposal.durability else await self._box.confirm(proposal_id)
-        with suppress(UnavailableError):
-            await self._hint(proposal_topic(proposal_id), confirmed)
-            await self._hint(VOTES_TOPIC, confirmed)
+        await self._hint_end(confirmed)
         return confirmed
 
     async def _settled(self, proposal_id: str) -> Proposal:
         found = await self._box.get(proposal_id)
         return found if found.durability else await self._box.confirm(proposal_id)
+
+    async def _hint_end(self, proposal: Proposal) -> None:
+        with suppress(UnavailableError):
+            await self._hint(proposal_topic(proposal.id), proposal)
+            await self._hint(VOTES_TOPIC, proposal)
 
     async def _hint(self, topic: str, proposal: Proposal) -> None:
         await self._events.publish(topic, {"proposal": proposal.id, "state": proposal.state.value})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from meshd.errors import AlreadyVotedError, ClosedError, FencedError, InvalidArgumentError, NotElectorError
 from meshd.ids import check_name
-from meshd.votes.model import Choice, Elector, Proposal, ProposalState, Quorum, Vote
+from meshd.votes.model import CastVote, Choice, Elector, Proposal, ProposalState, Quorum
 
 FULL = 1_000
 """Thousandths in one: what an elector of weight 1 counts in a weighted quorum at full intensity."""
@@ -17,6 +17,7 @@ MAX_ELECTORS = 1_000
 MAX_WEIGHT = 1_000_000
 MAX_REASON_CHARACTERS = 500
 MAX_TIMEOUT_MS = 30 * 86_400_000
+MAX_INCARNATION = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ def tally(proposal: Proposal) -> Tally:
     )
 
 
-def cast(proposal: Proposal, vote: Vote) -> Proposal:
+def cast(proposal: Proposal, vote: CastVote) -> Proposal:
     """Return the proposal with this vote, decided if it decides; unchanged when the voter said the same before.
 
     Raises:
@@ -190,7 +191,7 @@ def permil(share: float, *, what: str = "intensity") -> int:
     return round(share * FULL)
 
 
-def _decided(proposal: Proposal, elector: Elector, vote: Vote) -> Proposal:
+def _decided(proposal: Proposal, elector: Elector, vote: CastVote) -> Proposal:
     counted = tally(proposal)
     if vote.choice is Choice.NO and elector.may_veto:
         return _ended(proposal, ProposalState.REJECTED, vote.at_ms)
@@ -223,9 +224,14 @@ def _frozen(electorate: Iterable[Elector]) -> tuple[Elector, ...]:
     return electors
 
 
-def _check_vote(vote: Vote) -> None:
+def _check_vote(vote: CastVote) -> None:
     if not 0 <= vote.intensity_permil <= FULL:
         raise InvalidArgumentError(f"intensity {vote.intensity_permil} permil is not 0 to {FULL}")
+    if type(vote.incarnation) is not int or not 0 <= vote.incarnation <= MAX_INCARNATION:
+        raise InvalidArgumentError(
+            f"incarnation {vote.incarnation} of voter {vote.voter} is no whole number from 0 to {MAX_INCARNATION}: "
+            "leave it out, or name the incarnation its node has"
+        )
     if len(vote.reason) > MAX_REASON_CHARACTERS:
         raise InvalidArgumentError(
             f"a reason of {len(vote.reason)} characters is over the limit of {MAX_REASON_CHARACTERS}: shorten it"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from meshd.errors import InvalidArgumentError
-from meshd.votes.model import Choice, Proposal, ProposalType, Vote, Waggle
+from meshd.votes.model import CastVote, Choice, Proposal, ProposalType, Waggle
 
 BASE_INTENSITY = 0.5
 PRIORITY_INTENSITY: Mapping[str, float] = {"critical": 0.9, "high": 0.9, "medium": 0.6, "normal": 0.6, "low": 0.3}
@@ -106,19 +106,19 @@ def supports(waggle: Waggle, *, minimum: float = MINIMUM_INTENSITY) -> bool:
     return waggle.intensity >= minimum
 
 
-def weighted_support(votes: Iterable[Vote]) -> float:
+def weighted_support(votes: Iterable[CastVote]) -> float:
     """Return the yes share of all intensity, 0 to 1; 0 without any. Abstentions count to neither."""
     yes, no = _sums(votes)
     return yes / (yes + no) if yes + no else 0.0
 
 
-def strong_support(votes: Iterable[Vote], *, electors: int, minimum: float = STRONG) -> float:
+def strong_support(votes: Iterable[CastVote], *, electors: int, minimum: float = STRONG) -> float:
     """Return the share of the electors who said yes with more than `minimum` intensity, 0 to 1."""
     strong = [vote for vote in votes if vote.choice is Choice.YES and vote.intensity_permil > round(minimum * 1_000)]
     return len(strong) / electors if electors else 0.0
 
 
-def pattern(votes: Iterable[Vote]) -> Pattern:
+def pattern(votes: Iterable[CastVote]) -> Pattern:
     """Return what the votes look like."""
     cast = tuple(votes)
     yes = [vote.intensity_permil for vote in cast if vote.choice is Choice.YES]
@@ -142,7 +142,7 @@ def _is_strong(intensities: list[int]) -> bool:
     return sum(intensities) >= round(STRONG * 1_000) * len(intensities)
 
 
-def _sums(votes: Iterable[Vote]) -> tuple[int, int]:
+def _sums(votes: Iterable[CastVote]) -> tuple[int, int]:
     yes = no = 0
     for vote in votes:
         yes += vote.intensity_permil if vote.choice is Choice.YES else 0

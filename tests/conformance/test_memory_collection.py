@@ -144,6 +144,17 @@ async def test_members_are_listed_as_they_last_reported(store: MemoryStore, cloc
     assert one.seen_ms - two.seen_ms == 10
 
 
+async def test_who_checks_in_is_listed_and_learns_where_the_store_stands(store: MemoryStore) -> None:
+    await store.quarantine("n9", reason="it lied")
+    member = Member(node="n1", actor="n1~x", revision=0, seen_ms=0)
+    assert (await store.check_in(member))[0] is False
+    is_known, there = await store.check_in(member)
+    now = await store.clock()
+    assert (is_known, there) == (True, replace(now, now_ms=there.now_ms))
+    assert there.quarantined == {"n9": "it lied"}
+    assert [each.node for each in await store.members()] == ["n1"]
+
+
 async def test_a_member_silent_for_long_is_evicted_and_holds_up_nothing(
     store: MemoryStore, ann: Writer, clock: ManualClock
 ) -> None:

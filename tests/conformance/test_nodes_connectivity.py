@@ -184,3 +184,10 @@ async def test_an_observer_that_no_longer_leads_tells_nothing(backend: Backend, 
     with pytest.raises(FencedError):
         await SplitObserver(backend.nodes, backend.records, backend.events).run_once(Guard(key="leader/x", born=1))
     assert await splits(backend.events) == []
+
+
+async def test_an_observer_whose_notes_are_damaged_begins_anew(backend: Backend, members: Members) -> None:
+    await see(backend, members, ("n1", "n2", "n3"), ("n4", "n5"), since_ms=1)
+    await backend.records.put("partitions/watch", b"?")
+    await SplitObserver(backend.nodes, backend.records, backend.events).run_once()
+    assert [told.change.sizes for told in await splits(backend.events)] == [(3, 2)]

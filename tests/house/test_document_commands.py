@@ -32,7 +32,7 @@ DOCUMENTS = [
     if BLOCK.search(document.read_text())
 ]
 GOES_ON = re.compile(r"mesh (node start|role start|up(?!.*--detach))\b")
-SECONDS = 60
+SECONDS = 120
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,6 +132,7 @@ def reader(tmp_path: Path, redis_server: RedisServer) -> Iterator[Reader]:
     keys.close()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_every_command_runs_as_written(document: Path, reader: Reader) -> None:
     reader.read(document)

@@ -15,10 +15,17 @@ from meshd.clock import ManualClock
 from meshd.memory.model import Flag, Header, Member, Policy, Strategy
 from meshd.memory.names import POLICY_ALIASES, STRATEGY_ALIASES
 from meshd.memory.sealing import Seal
+from meshd.messages.places import handled_key, message_key, unhandled_key
+from meshd.nodes.observing import WATCH_KEY
+from meshd.peers.key import KEY_RECORD
 from meshd.settings_aliases import ENVIRONMENT_ALIASES, FILE_ALIASES
 from meshd.settings_memory import MemorySyncSettings
 from meshd.tasks.model import TaskState
 from meshd.tasks.routing import OFFSETS_MS
+from meshd.topology.recorded import CURSOR_KEY, out_key
+from meshd.votes.agenda import PREFIX as AGENDA
+from meshd.votes.codec import PREFIX as PROPOSALS
+from meshd.votes.leading import PREFIX as LEADERS
 from tests.support.builders import a_profile, a_task, claim_one, failed, start_one, submit_one, vitals
 from tests.support.leaks import MeshKeys
 from tests.support.redis_server import RedisServer
@@ -50,6 +57,15 @@ def test_a_key_is_called_permanent_exactly_if_it_may_stand_without_a_ttl() -> No
         keys = [f"mesh:{{m:{part}}}:{kind}", f"mesh:{{m:{part}}}:{kind}{name}"]
         may_stand = any(re.fullmatch(pattern, key) for pattern in PERMANENT for key in keys)
         assert may_stand is not life.startswith("TTL"), kind
+
+
+def test_every_record_is_described() -> None:
+    kept = {
+        message_key("<addressee>", "<id>", is_given=False), handled_key("<addressee>", "<id>"),
+        unhandled_key("<addressee>", "<id>"), f"{PROPOSALS}<id>", f"{AGENDA}<id>", f"{LEADERS}<scope>",
+        out_key("<agent>"), CURSOR_KEY, WATCH_KEY, KEY_RECORD,
+    }  # fmt: skip
+    assert kept <= {cells[0].strip("`") for cells in rows("stored.md", "Records")}
 
 
 async def remember(backend: Backend, clock: ManualClock) -> None:
@@ -148,7 +164,7 @@ def test_every_strategy_and_policy_is_described() -> None:
 
 def test_every_type_named_exists() -> None:
     named = [name for cells in rows("names.md", "Types") for name in re.findall(r"`(meshd\.[\w.]+)`", cells[2])]
-    assert len(named) == 8
+    assert len(named) == 16
     for name in named:
         module, _, attribute = name.rpartition(".")
         assert isinstance(getattr(import_module(module), attribute), type)

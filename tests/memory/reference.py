@@ -148,6 +148,7 @@ class ReferenceStore:
             now_ms=self._now_ms(),
             items=len(self.items),
             value_bytes=self.bytes,
+            quarantined=dict(self._quarantined),
         )
 
     async def changes(self, *, after: int, limit: int = 1_000) -> Change:
@@ -220,6 +221,9 @@ class ReferenceStore:
         is_known = member.node in {each.node for each in await self.members()}
         self._members[member.node] = replace(member, seen_ms=self._now_ms())
         return is_known
+
+    async def check_in(self, member: Member) -> tuple[bool, StoreClock]:
+        return await self.report(member), await self.clock()
 
     async def members(self) -> Sequence[Member]:
         oldest = self._now_ms() - self.limits.evict_after_ms

@@ -267,6 +267,25 @@ async def test_a_full_inbox_refuses_by_name_and_the_others_go_on(join: Join) -> 
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b'[1000,0,"",0,""]\n[]',
+        b'[1000,0,"",0,""]\n{"id": "1", "from": [], "to": "bob", "type": "note"}',
+        b'["soon",0,"",0,""]\n{"id": "1", "from": "ada", "to": "bob", "type": "note"}',
+    ],
+)
+async def test_what_is_no_message_keeps_no_other_from_being_heard(join: Join, backend: Backend, value: bytes) -> None:
+    await backend.records.put("msg/bob/0", value, ttl_ms=60_000)
+    ada, heard = await join("ada"), Heard()
+    await ada.send("bob", "note", 1)
+    async with listening(await join("bob"), handle=heard):
+        await wait_until(lambda: heard.payloads == [1])
+        await ada.send("bob", "note", 2)
+        await wait_until(lambda: heard.payloads == [1, 2])
+
+
+@pytest.mark.parametrize(
     ("to", "type", "id"),
     [("", "note", None), ("b/b", "note", None), ("bob", "", None), ("bob", "a b", None), ("bob", "note", "~x"),
      ("bob", "note", "x" * 129)],

@@ -117,7 +117,7 @@ async def test_an_agent_that_only_talks_holds_no_graph_and_no_votes(mesh: Mesh, 
     rooms = ("meshd.topology.", "meshd.votes.")
     managers = [kind for kind in held if "Manager" in kind or kind.startswith("meshd.runtime.duties.")]
     assert managers == []
-    for name in ("Graph", "Edge", "Path", "Out", "Proposal", "Vote", "Tally", "Decision", "Electorate"):
+    for name in ("Graph", "Edge", "Path", "Out", "Proposal", "CastVote", "Tally", "Decision", "Electorate"):
         assert [kind for kind in held if kind.startswith(rooms) and kind.endswith(f".{name}")] == []
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from meshd.errors import ConfigurationError, InvalidArgumentError, PeerUnreachableError, StoreUnreachableError
-from meshd.peers import streams
+from meshd.peers import sockets, streams
 from meshd.peers.addresses import joined, local_host, parts_of
 from meshd.peers.links import MAX_BODY_BYTES, MAX_DATAGRAM_BYTES, PeerLinks
 from meshd.peers.sealing import Kind, Seal
@@ -66,6 +66,37 @@ async def test_a_name_is_resolved_without_holding_up_anybody(opened: Open) -> No
 
     await wait_until(ping)
     assert set(heard) == {(one.address, b"ping")}
+
+
+async def test_a_name_that_moves_is_followed(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "RESOLVED_S", 0.02)
+    means = ["127.0.0.1"]
+
+    async def look(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        if not means:
+            raise socket.gaierror(socket.EAI_AGAIN, "no name service")
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", (means[0], port))]
+
+    one, first = await opened(), await opened()
+    port = parts_of(first.address)[1]
+    second = await opened(host="127.0.0.2", port=port)
+    assert second.address == f"127.0.0.2:{port}"
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look)
+
+    def arrives(links: SocketLinks) -> Callable[[], bool]:
+        before = links.drops.get("checksum", 0)
+
+        def sent() -> bool:
+            one.send(f"peer.example:{port}", b"ping")
+            return links.drops.get("checksum", 0) > before
+
+        return sent
+
+    await wait_until(arrives(first))
+    means[0] = "127.0.0.2"
+    await wait_until(arrives(second))
+    means.clear()
+    await wait_until(arrives(second))
 
 
 async def test_a_datagram_over_the_limit_is_refused_to_the_sender(opened: Open) -> None:
@@ -162,20 +193,27 @@ async def test_an_answer_nobody_waits_for_any_more_is_given_up(opened: Open, mon
     await wait_until(lambda: other.connections == 0)
 
 
-async def test_an_answer_that_fails_is_told_as_none_and_the_next_is_made(
-    opened: Open, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "error",
+    [StoreUnreachableError("no luck"), KeyError("no luck"), UnicodeDecodeError("utf-8", b"", 0, 1, "no luck"),
+     OSError("no luck"), TimeoutError("no luck")],
+)  # fmt: skip
+async def test_an_answer_that_fails_is_told_as_failed_and_the_next_is_made_on_the_same_connection(
+    opened: Open, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     one, other = await opened(), await opened()
 
     async def refuse(_: bytes) -> bytes:
-        raise StoreUnreachableError("the store does not answer")
+        raise error
 
     other.answer("refuse", refuse)
     other.answer("echo", echo)
-    with pytest.raises(PeerUnreachableError, match="closed"):
+    with pytest.raises(PeerUnreachableError, match="answer to 'refuse' failed"):
         await one.request(other.address, "refuse", b"", timeout_ms=SOON_MS)
-    assert "the store does not answer" in caplog.text
+    assert "no luck" in caplog.text
     assert await one.request(other.address, "echo", b"2", timeout_ms=SOON_MS) == b"2"
+    assert (one.connections, other.connections) == (1, 1)
+    assert "Unhandled exception" not in caplog.text
 
 
 async def test_a_port_nobody_listens_on_is_unreachable(opened: Open) -> None:

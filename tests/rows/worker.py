@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meshd import Agent, Mesh, Node, Settings, TaskContext, codec
+from meshd import Agent, Node, Settings, TaskContext, codec
 
 QUICK: dict[str, Any] = {
     "heartbeat_interval_seconds": 0.1,
@@ -100,6 +100,8 @@ def make_node(name: str, options: Options, *, url: str, settings: Settings) -> N
     @node.task("peers")
     async def peers() -> dict[str, list[str]]:
         """Whom this process sees: each node with its agents."""
+        from meshd import Mesh  # noqa: PLC0415 -- other nodes of the rows hold no more than any node
+
         async with Mesh(url, settings=settings) as mesh:
             return {seen.id: sorted(agent.id for agent in seen.profile.agents) for seen in await mesh.nodes.list()}
 

@@ -272,6 +272,7 @@ async def test_what_is_no_use_is_left_out(backend: Backend) -> None:
         [["sales", "fraud"]],
         [["sales", "fraud", 0, 1]],
         [["sales", "fraud", 1, 7]],
+        [["sales", "fraud", 2**62, 1]],
         [[1, 2, 3, 4]],
     ):
         body = {"event": "used", "by": "n9", "uses": rows}

@@ -1,5 +1,6 @@
 """After skewed traffic, placement prefers the strong edges: where they are known, and never against load."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,8 @@ from meshd.tasks.placement import PlacementSettings, Placer
 from meshd.tasks.request import TaskDefaults, TaskRequest, new_task
 from meshd.tasks.scoring import RoutingPolicy
 from meshd.topology.keeping import TopologyManager, members_of
+from meshd.topology.model import Edge
+from meshd.topology.recorded import Out, encode_out, out_key
 from meshd.topology.usage import Usage
 
 NODES = ("n1", "n2", "n3")
@@ -100,3 +103,24 @@ async def test_after_skewed_traffic_tasks_go_where_the_messages_went(tmp_path: P
         assert decision is not None
         assert decision.chosen == "n2"
         assert decision.weights["nearness"] > 0
+
+
+async def test_what_is_near_does_not_depend_on_the_records_of_other_nodes(tmp_path: Path) -> None:
+    async with Mesh(f"sqlite:///{tmp_path / 'mesh.db'}", settings=Settings(state_dir=tmp_path)) as mesh:
+        for name in ("desk", "n1"):
+            await mesh.backend.nodes.join(a_node(name).profile, Vitals(status=NodeStatus.ACTIVE))
+        now_ms = int(time.time() * 1_000)
+        edge = Edge(source="desk", target="n1", weight=0.5, created_ms=now_ms, touched_ms=now_ms)
+        gone = replace(edge, target="left")
+        await mesh.records.put(out_key("desk"), encode_out(Out(agent="desk", home="desk", edges=(edge, gone))))
+        await mesh.records.put(out_key("n1"), b"damaged")
+        assert await mesh.topology.nearness("desk") == {"n1": pytest.approx(0.5, abs=0.01)}
+        assert await mesh.topology.nearness("n2") == {}
+
+
+async def test_a_damaged_topology_keeps_no_task_from_being_submitted(tmp_path: Path) -> None:
+    values = {"node_name": "desk", "task_distribution": {"algorithm": "affinity"}, "state_dir": str(tmp_path)}
+    async with Mesh(f"sqlite:///{tmp_path / 'mesh.db'}", settings=Settings.model_validate(values)) as mesh:
+        await mesh.backend.nodes.join(a_node("n1").profile, Vitals(status=NodeStatus.ACTIVE))
+        await mesh.records.put(out_key("desk"), b"[]")
+        assert (await (await mesh.tasks.submit("work")).status()).decision

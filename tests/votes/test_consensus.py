@@ -6,14 +6,16 @@ from datetime import timedelta
 import pytest
 
 from meshd.clock import ManualClock
-from meshd.errors import FencedError, UnavailableError
+from meshd.errors import BackpressureError, FencedError, UnavailableError
 from meshd.messages.model import Message
 from meshd.messages.places import inbox_prefix
 from meshd.messages.service import Messages
 from meshd.records import Guard
 from meshd.votes.announcing import CONSENSUS, tell_decision
+from meshd.votes.codec import key_of
 from meshd.votes.consensus import ConsensusManager, Round
 from meshd.votes.model import ProposalState
+from meshd.votes.retrying import FIRST_MS, LONGEST_MS, MAX_KEPT, Retries
 from tests.votes.conftest import AGENTS, OpenSeat, Seat
 
 
@@ -148,6 +150,82 @@ async def test_a_store_that_is_away_ends_the_round_and_loses_nothing(seat: Seat)
     with pytest.raises(UnavailableError):
         await ConsensusManager(seat.votes, seat.agenda, tell=away).run_once()
     assert await seat.manager.run_once() == Round(announced=1)
+
+
+async def test_who_has_no_room_is_told_later_and_nobody_else_again(seat: Seat, clock: ManualClock) -> None:
+    await decided(seat)
+    sent: list[str] = []
+    full = {"a4"}
+
+    async def tell(to: str, type: str, payload: object, *, id: str, ttl: timedelta, sender: str) -> object:
+        sent.append(to)
+        if to in full:
+            raise BackpressureError("full")
+        return await seat.messages.send(to, type, payload, id=id, ttl=ttl, sender=sender)
+
+    manager = ConsensusManager(seat.votes, seat.agenda, tell=tell)
+    assert await manager.run_once() == Round(failed=1, due_in_ms=1_000)
+    assert sorted(sent) == ["a0", "a1", "a2", "a3", "a4"]
+    assert await manager.run_once() == Round(due_in_ms=1_000)
+    clock.advance(seconds=1)
+    assert await manager.run_once() == Round(failed=1, due_in_ms=2_000)
+    assert sent[5:] == ["a4"]
+    full.clear()
+    clock.advance(seconds=2)
+    assert await manager.run_once() == Round(announced=1)
+    assert sent[5:] == ["a4", "a4"]
+    assert list(await seat.agenda.page()) == []
+
+
+async def test_who_has_no_room_for_a_proposal_keeps_nobody_from_its_decision(
+    seat: Seat, open_seat: OpenSeat, clock: ManualClock
+) -> None:
+    silent = await open_seat(is_talkative=False)
+    await silent.votes.propose("x", id="p1")
+    sent: list[tuple[str, str]] = []
+
+    async def tell(to: str, type: str, payload: object, *, id: str, ttl: timedelta, sender: str) -> object:
+        sent.append((to, type))
+        if (to, type) == ("a4", "waggle"):
+            raise BackpressureError("full")
+        return await seat.messages.send(to, type, payload, id=id, ttl=ttl, sender=sender)
+
+    manager = ConsensusManager(seat.votes, seat.agenda, tell=tell)
+    clock.advance(seconds=3)
+    assert await manager.run_once() == Round(pending=1, due_in_ms=1_000)
+    clock.advance(seconds=1)
+    assert await manager.run_once() == Round(pending=1, due_in_ms=2_000)
+    assert sent[5:] == [("a4", "waggle")]
+    for elector in AGENTS[:3]:
+        await seat.votes.vote("p1", elector.id, True)
+    assert await manager.run_once() == Round(announced=1)
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_a_proposal_that_fails_keeps_no_other_from_its_turn(seat: Seat, is_gone: bool) -> None:
+    await decided(seat, "p1")
+    await decided(seat, "p2")
+
+    async def tell(to: str, type: str, payload: object, *, id: str, ttl: timedelta, sender: str) -> object:
+        if id == "decision:p1" and is_gone:
+            await seat.backend.records.delete(key_of("p1"))
+        if id == "decision:p1" and not is_gone:
+            await seat.backend.records.put(key_of("p1"), b"damaged")
+        return await seat.messages.send(to, type, payload, id=id, ttl=ttl, sender=sender)
+
+    manager = ConsensusManager(seat.votes, seat.agenda, tell=tell)
+    assert await manager.run_once() == Round(announced=1, failed=1, due_in_ms=1_000)
+    assert await inbox(seat, "a0", "decision") == ["p1", "p2"]
+    assert await manager.run_once() == Round(due_in_ms=1_000)
+
+
+def test_what_is_remembered_of_failures_is_bounded() -> None:
+    retries = Retries()
+    for number in range(2 * MAX_KEPT):
+        retries.failed(f"p{number}", age_ms=0)
+    assert [retries.wait_ms(name, age_ms=0) for name in ("p0", f"p{MAX_KEPT}")] == [0, FIRST_MS]
+    waits = [retries.failed("p", age_ms=0) for _ in range(8)]
+    assert (waits[:3], waits[-1]) == ([FIRST_MS, 2 * FIRST_MS, 4 * FIRST_MS], LONGEST_MS)
 
 
 async def cast_by_message(seat: Seat, sender: str, payload: object) -> dict[str, object]:

@@ -19,6 +19,7 @@ from meshd.errors import (
     NotElectorError,
     NotFoundError,
 )
+from meshd.votes.announcing import proposal_topic
 from meshd.votes.box import RETENTION_MS
 from meshd.votes.codec import MAX_CONTENT_BYTES, key_of
 from meshd.votes.model import Choice, Elector, ProposalState, Quorum
@@ -163,6 +164,34 @@ async def test_proposals_are_listed_by_type_and_state(votes: VoteService) -> Non
     assert len(await votes.list(limit=2)) == 2
     with pytest.raises(InvalidArgumentError, match="open"):
         await votes.list(state="open")
+
+
+async def test_who_waits_for_a_superseded_proposal_hears_at_once(seat: Seat, open_seat: OpenSeat) -> None:
+    other = await open_seat()
+    await seat.votes.propose("x", id="p1")
+    async with seat.backend.events.subscribe(proposal_topic("p1")) as hints:
+        await other.votes.propose("x", id="p2", supersedes="p1")
+        hint = await hints.get(timeout_ms=9_000)
+    assert hint is not None
+    assert hint.body["state"] == "expired"
+
+
+async def test_a_damaged_proposal_hides_no_other(seat: Seat, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("p1", "p2", "p3"):
+        await seat.votes.propose("x", id=name)
+    await seat.backend.records.put(key_of("p2"), b"damaged")
+    assert [each.id for each in await seat.votes.list()] == ["p1", "p3"]
+    counted = await seat.votes.statistics()
+    assert (counted.proposals[PENDING], counted.damaged) == (2, 1)
+    assert key_of("p2") in caplog.text
+
+
+async def test_a_page_of_damaged_proposals_is_not_the_last(seat: Seat) -> None:
+    for number in range(100):
+        await seat.backend.records.put(key_of(f"a{number:03}"), b"damaged")
+    await seat.votes.propose("x", id="b")
+    assert [each.id for each in await seat.votes.list(limit=1)] == ["b"]
+    assert (await seat.votes.statistics()).damaged == 100
 
 
 async def test_more_than_a_page_is_listed_and_counted(votes: VoteService) -> None:

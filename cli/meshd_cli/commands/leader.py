@@ -59,7 +59,7 @@ def show_leader(ctx: typer.Context, scope: Scope, watch: Watch = False) -> None:
 
         term = await mesh.votes.leaders.current(scope)
         if term is None:
-            raise NotFoundError(f"nobody leads {scope} now")
+            raise NotFoundError(f"nobody leads {scope} now; `mesh leader list` shows who leads what")
         return {"kind": "leader", "leader": leader_document(term)}
 
     show(ctx, read, "leaders.one", watch=watch)

@@ -8,9 +8,10 @@ import typer
 
 from meshd_cli import render
 from meshd_cli.commands.status import listed
-from meshd_cli.completion import node_ids, node_types, policies, priorities, task_ids, task_types
+from meshd_cli.completion import agent_ids, node_ids, node_types, policies, priorities, task_ids, task_types
 from meshd_cli.durations import duration
 from meshd_cli.session import Session, session_of
+from meshd_cli.vote_words import VoteWords, count_of, terms
 
 if TYPE_CHECKING:
     from meshd.mesh import Mesh
@@ -59,6 +60,22 @@ def submit(
     run_anyway: Annotated[
         bool, typer.Option("--run-anyway", help="With --after: run it too when one of those fails.")
     ] = False,
+    requires_vote: Annotated[
+        bool, typer.Option("--requires-vote", help="Run it only once a vote has accepted it.")
+    ] = False,
+    electors: Annotated[
+        str, typer.Option(help="Who may vote: a,b,c. Else every agent of every live node.", autocompletion=agent_ids)
+    ] = "",
+    quorum: Annotated[str, typer.Option(help="How much yes accepts: 60%, or a count like 3.")] = "",
+    vote_timeout: Annotated[
+        timedelta | None, typer.Option(parser=duration, help="How long votes are taken.", metavar="DURATION")
+    ] = None,
+    verify: Annotated[
+        int | None, typer.Option(min=1, help="Run it several times; the result is what so many runs agree on.")
+    ] = None,
+    copies: Annotated[
+        int, typer.Option(min=0, help="With --verify: how many runs. Else one less than twice that.")
+    ] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False,
     wait_timeout: Annotated[
         timedelta | None, typer.Option(parser=duration, help="Longest wait with --wait.", metavar="DURATION")
@@ -78,19 +95,23 @@ def submit(
       mesh submit train --requires "gpu,memory_gb>=64" --prefers zone=eu:2 --not-on node-3
       mesh submit report.build --payload @job.json --key nightly-7 --delay 10m --unserved wait
       mesh submit report.send --after 01JD0000000000000000000000 --run-anyway
+      mesh submit pay --arg amount=500 --requires-vote --electors ada,bob --quorum 2 --unserved wait
+      mesh submit count --verify 3 --copies 4 --unserved wait
     """
     from meshd_cli.payloads import arguments, read_json
 
     session = session_of(ctx)
     values = arguments(payload, arg or [])
     surroundings = None if context is None else read_json(context, what="context")
+    vote = VoteWords(electors=electors, quorum=quorum, timeout=vote_timeout)
+    needed = terms(listed(requires), vote, is_required=requires_vote)
 
     async def work(mesh: "Mesh") -> None:
         handle = await mesh.tasks.submit(
             type,
             values,
             priority=priority,
-            requires=listed(requires),
+            requires=needed,
             preferred_types=listed(prefer),
             prefers=listed(prefers),
             node=node,
@@ -104,6 +125,8 @@ def submit(
             idempotency_key=key,
             depends_on=after or [],
             on_parent_failure="run_anyway" if run_anyway else "cancel",
+            verify=None if verify is None else count_of(verify),
+            copies=copies,
             unserved=unserved,
         )
         await _answer(session, handle, wait=wait, timeout=wait_timeout)

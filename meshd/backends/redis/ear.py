@@ -67,8 +67,7 @@ class Ear:
     async def aclose(self) -> None:
         """End the subscription and every wait. Idempotent."""
         await self._hang_up()
-        for rings in self._waiting.values():
-            rings.set()
+        self._wake_all()
 
     async def _subscribe(self, bell: str) -> bool:
         """Subscribe to a bell, and to all others again if the line broke; return whether this one was heard before."""
@@ -83,13 +82,18 @@ class Ear:
         if line is None or not line.is_sound():
             await self._hang_up()
             self._heard.clear()
-            line = Line(await self._link.lend(), self._hear)
+            line = Line(await self._link.lend(), self._hear, lost=self._wake_all)
             self._line = line
             await line.subscribe([self._channel(name) for name in {*self._listened, bell}])
         else:
             line.unsubscribe([self._channel(name) for name in old])
             await line.subscribe([self._channel(bell)])
         return False
+
+    def _wake_all(self) -> None:
+        """Have everybody look whether the line is sound."""
+        for rings in self._waiting.values():
+            rings.set()
 
     async def _hang_up(self) -> None:
         line, self._line = self._line, None

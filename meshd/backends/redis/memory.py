@@ -122,6 +122,9 @@ class RedisMemoryStore:
         return await scripts.sweep(self._store, life_ms=self._limits.evict_after_ms)
 
     async def report(self, member: Member) -> bool:
+        return (await self.check_in(member))[0]
+
+    async def check_in(self, member: Member) -> tuple[bool, StoreClock]:
         return await scripts.report(self._store, member=member, life_ms=self._limits.evict_after_ms)
 
     async def members(self) -> Sequence[Member]:

@@ -74,7 +74,7 @@ def replies_of(versions: Sequence[Version], told: Sequence[Any]) -> list[Reply]:
 
 def store_clock(answer: Any) -> StoreClock:
     """Return where the store stands."""
-    generation, now, fields = answer
+    generation, now, fields, barred = answer
     said: dict[bytes, bytes] = dict(zip(fields[::2], fields[1::2], strict=True))
     return StoreClock(
         generation=generation.decode(),
@@ -83,6 +83,7 @@ def store_clock(answer: Any) -> StoreClock:
         now_ms=int(now),
         items=int(said.get(b"items", 0)),
         value_bytes=int(said.get(b"bytes", 0)),
+        quarantined={node.decode(): why.decode() for node, why in zip(barred[::2], barred[1::2], strict=True)},
     )
 
 

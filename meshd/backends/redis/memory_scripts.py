@@ -140,12 +140,15 @@ async def drop(store: Link, *, keys: Sequence[tuple[str, tuple[Dot, ...]]]) -> i
     return int(await _run(store, "memory_drop", packed_dots(keys)))
 
 
-async def report(store: Link, *, member: Member, life_ms: int) -> bool:
-    """Return whether the replica was known. Not repeated by itself: the second answer would hide that it was not."""
-    word = await _run(
+async def report(store: Link, *, member: Member, life_ms: int) -> tuple[bool, StoreClock]:
+    """Return whether the replica was known, and where the store stands.
+
+    Not repeated by itself: the second answer would hide that it was not.
+    """
+    word, *clock = await _run(
         store, "memory_report", member.node, member.actor, member.revision, packed_member(member), life_ms, retry=False
     )
-    return bool(word == b"known")
+    return bool(word == b"known"), store_clock(clock)
 
 
 async def members(store: Link, *, life_ms: int) -> list[Member]:

@@ -95,10 +95,8 @@ class RedisNodeStore:
 
     async def list(self, where: NodeFilter | None = None) -> list[Node]:
         where = where or NodeFilter()
-        ids = await self._candidates(where)
-        if where.include_dead:
-            ids |= await self._members(self._store.keys.dead())
-        return [node for node in await self._read(sorted(ids)) if _matches(node, where)]
+        nodes = await (self._all(where) if not where.capabilities else self._holding(where))
+        return [node for node in nodes if _matches(node, where)]
 
     async def holders(self, capabilities: frozenset[str]) -> Sequence[Holder]:
         if not capabilities:
@@ -131,17 +129,29 @@ class RedisNodeStore:
         for at in range(0, len(node_ids), READ_CHUNK):
             chunk = node_ids[at : at + READ_CHUNK]
             read_ms, *rows = await self._run("node_read", *chunk)
-            nodes += [
-                node_of(node_id, values, read_ms=int(read_ms), timeout_ms=self._timings.timeout_ms)
-                for node_id, values in zip(chunk, rows, strict=True)
-                if values is not None
-            ]
+            nodes += self._nodes(chunk, rows, read_ms=int(read_ms))
         return nodes
 
-    async def _candidates(self, where: NodeFilter) -> set[str]:
-        if not where.capabilities:
-            return await self._members(self._store.keys.beats())
-        return {_holder(member).node_id for member in await self._holders(where.capabilities) if "/" not in member}
+    def _nodes(self, node_ids: Sequence[str], rows: Sequence[Any], *, read_ms: int) -> Sequence[Node]:
+        return [
+            node_of(node_id, values, read_ms=read_ms, timeout_ms=self._timings.timeout_ms)
+            for node_id, values in zip(node_ids, rows, strict=True)
+            if values is not None
+        ]
+
+    async def _all(self, where: NodeFilter) -> Sequence[Node]:
+        """Return every node, most meshes in one call."""
+        read_ms, listed, *rows = await self._run("node_list", "dead" if where.include_dead else "live", READ_CHUNK)
+        ids = [node_id.decode() for node_id in listed]
+        nodes = [*self._nodes(ids[: len(rows)], rows, read_ms=int(read_ms)), *await self._read(ids[len(rows) :])]
+        return sorted(nodes, key=lambda node: node.id)
+
+    async def _holding(self, where: NodeFilter) -> Sequence[Node]:
+        found = await self._holders(where.capabilities)
+        ids = {_holder(member).node_id for member in found if "/" not in member}
+        if where.include_dead:
+            ids |= await self._members(self._store.keys.dead())
+        return await self._read(sorted(ids))
 
     async def _holders(self, capabilities: frozenset[str]) -> dict[str, bool]:
         reply = await self._run("node_holders", *sorted(capabilities))

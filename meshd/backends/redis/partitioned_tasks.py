@@ -227,6 +227,7 @@ class PartitionedTaskStore:
             settled=sum(report.settled for report in reports),
             graced=any(report.graced for report in reports),
             more=any(report.more for report in reports),
+            is_quiet=all(report.is_quiet for report in reports),
         )
 
     async def audit(self, *, repair: bool, cursor: str | None = None) -> AuditPage:

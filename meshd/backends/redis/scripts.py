@@ -24,7 +24,7 @@ from meshd.nodes.store import MAX_SUSPECTS
 from meshd.tasks.model import Priority, TaskState
 from meshd.tasks.routing import OFFSETS_MS
 from meshd.tasks.states import FORGOTTEN, GONE, LAPSED, MAX_CLAIMS
-from meshd.tasks.store import MAX_BATCH, TOLD_RESULT
+from meshd.tasks.store import DUE_TOPIC, MAX_BATCH, TOLD_RESULT
 
 SLACK_MS = 60_000
 """A record with a retention is deleted by a sweep; this much later Redis does it alone."""
@@ -57,7 +57,7 @@ _GROWING = frozenset({"task_submit", "record_write", "event_append", "node_join"
 """Scripts that add data; with the memory full they are refused and nothing else is."""
 _READING = frozenset(
     {
-        "task_get", "task_list", "task_counts", "node_read", "record_read", "record_count",
+        "task_get", "task_list", "task_counts", "node_list", "node_read", "record_read", "record_count",
         "memory_get", "memory_list", "memory_newer", "memory_changes", "memory_clock", "memory_history",
         "memory_members",
     }
@@ -128,6 +128,7 @@ def constants(*, is_split: bool = False) -> Mapping[str, str]:
         "GUARD_FIELDS": _lua_list(GUARD_FIELDS),
         "NODE_FIELDS": _lua_list(NODE_FIELDS),
         "VERBS": _lua_table({verb: f"{{'{letter}', '{state}'}}" for verb, (letter, state) in VERBS.items()}),
+        "DUE_TOPIC": f"'{DUE_TOPIC}'",
         "LAPSED": f"'{LAPSED}'",
         "GONE": f"'{GONE}'",
         "FORGOTTEN": f"'{FORGOTTEN}'",

@@ -231,6 +231,7 @@ async def sweep(store: Link, *, limit: int, standstill_ms: int) -> tuple[SweepRe
         expired=expired,
         graced=reply[6] == b"graced",
         more=reply[7] == b"more",
+        is_quiet=reply[9] is not None,
     )
     return report, reply[8] is not None
 

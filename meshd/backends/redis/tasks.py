@@ -34,7 +34,7 @@ READ_CHUNK = 64
 """Tasks read per script; a payload may have a megabyte."""
 LIST_STEPS = 4
 """Most steps one page of a listing takes before it is returned as it is."""
-TIDY_S = 30.0
+TIDY_S = 120.0
 
 
 @lru_cache(maxsize=1024)

@@ -115,6 +115,9 @@ class SqliteMemoryStore:
         limits = self._limits
         return await self._database.write(lambda transaction: leases.report(transaction, member, limits=limits))
 
+    async def check_in(self, member: Member) -> tuple[bool, StoreClock]:
+        return await self.report(member), await self.clock()
+
     async def members(self) -> Sequence[Member]:
         evict_after_ms = self._limits.evict_after_ms
         return await self._database.read(lambda reader: leases.members(reader, evict_after_ms=evict_after_ms))

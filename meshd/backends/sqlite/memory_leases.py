@@ -7,14 +7,13 @@ the store lost its newest writes.
 import msgspec
 
 from meshd.backends.sqlite.database import Reader
-from meshd.backends.sqlite.memory_taking import LENT
+from meshd.backends.sqlite.memory_taking import LENT, decode_reasons
 from meshd.backends.sqlite.transaction import Transaction
 from meshd.errors import FencedError
 from meshd.ids import new_id
 from meshd.memory.model import ActorLease, Mastery, Member, MemoryLimits
 
 _encode = msgspec.json.encode
-_decode_reasons = msgspec.json.Decoder(dict[str, str]).decode
 _decode_state = msgspec.json.Decoder(dict[str, int | str]).decode
 
 
@@ -111,7 +110,7 @@ def quarantine(transaction: Transaction, node: str, reason: str | None) -> bool:
     """Keep a node out for a reason, or take it back without one; return whether it was kept out."""
     connection, mesh = transaction.connection, transaction.mesh
     stored = connection.execute("SELECT quarantined FROM memories WHERE mesh = ?", (mesh,)).fetchone()[0]
-    reasons = _decode_reasons(stored)
+    reasons = decode_reasons(stored)
     was = reasons.pop(node, None) is not None
     if reason is not None:
         reasons[node] = reason
@@ -122,4 +121,4 @@ def quarantine(transaction: Transaction, node: str, reason: str | None) -> bool:
 def read_quarantined(reader: Reader) -> dict[str, str]:
     """Return the nodes that are kept out, and why."""
     stored = reader.connection.execute("SELECT quarantined FROM memories WHERE mesh = ?", (reader.mesh,)).fetchone()
-    return _decode_reasons(stored[0])
+    return decode_reasons(stored[0])

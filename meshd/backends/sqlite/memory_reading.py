@@ -8,6 +8,7 @@ from typing import Any
 from meshd.backends.sqlite.bulk import array, select_in
 from meshd.backends.sqlite.database import Reader
 from meshd.backends.sqlite.keyspace import end_of
+from meshd.backends.sqlite.memory_taking import decode_reasons
 from meshd.memory.digests import BUCKETS, pack_sums
 from meshd.memory.model import LOCAL, Change, Digest, Item, NodeClock, StoreClock, Version
 from meshd.memory.sealing import read, read_item
@@ -65,15 +66,21 @@ def read_contested(reader: Reader, prefix: str, *, after: str, limit: int) -> li
 def read_clock(reader: Reader) -> StoreClock:
     """Return where the store stands."""
     with one_state(reader):
-        generation, revision, items, size = reader.connection.execute(
-            "SELECT generation, revision, items, bytes FROM memories WHERE mesh = ?", (reader.mesh,)
+        generation, revision, items, size, barred = reader.connection.execute(
+            "SELECT generation, revision, items, bytes, quarantined FROM memories WHERE mesh = ?", (reader.mesh,)
         ).fetchone()
         actors = reader.connection.execute(
             "SELECT name, seq FROM memory_actors WHERE mesh = ? AND seq > 0 AND name <> ?", (reader.mesh, LOCAL)
         ).fetchall()
         now_ms = reader.now_ms()
     return StoreClock(
-        generation=generation, revision=revision, clock=dict(actors), now_ms=now_ms, items=items, value_bytes=size
+        generation=generation,
+        revision=revision,
+        clock=dict(actors),
+        now_ms=now_ms,
+        items=items,
+        value_bytes=size,
+        quarantined=decode_reasons(barred),
     )
 
 

@@ -34,7 +34,7 @@ LENT = "~lent-"
 _KNOWN = Reply(applied=Applied.KNOWN)
 _NOT_TAKEN = Reply(applied=Applied.CONFLICT)
 _CHANGED = frozenset({Applied.APPLIED, Applied.SIBLING})
-_decode_reasons = msgspec.json.Decoder(dict[str, str]).decode
+decode_reasons = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def check_size(versions: Sequence[Version]) -> None:
@@ -237,7 +237,7 @@ def _retire(transaction: Transaction, actors: Sequence[str]) -> None:
 
 
 def _quarantined(book: ItemBook) -> Mapping[str, str]:
-    return {} if book.quarantined == "{}" else _decode_reasons(book.quarantined)
+    return {} if book.quarantined == "{}" else decode_reasons(book.quarantined)
 
 
 def _dots(item: Item) -> tuple[Dot, ...]:

@@ -44,6 +44,8 @@ class Round:
     """Keys that differ and that no rule decides; the next write of each settles it."""
     differing: tuple[str, ...] = ()
     """The first of the keys that differ whatever was done."""
+    is_quiet: bool = False
+    """Whether the hub's clock alone said that there was nothing to do."""
 
 
 def state_of(

@@ -82,31 +82,37 @@ class Reconciler:
         """How far the hub had each actor whose own replica is to bring the rest."""
         self.is_lost = False
         """The hub lost data that nobody has brought back yet."""
+        self.quarantined: Mapping[str, str] = {}
+        """Whom the hub keeps out, and why, as of its last clock."""
 
     def doubt(self) -> None:
         """Compare digests at the next round: the hub was away, or it has forgotten this replica."""
         self._is_unsure = True
 
-    async def round(self, *, digests: bool) -> Round:
+    async def round(self, *, digests: bool, hub: StoreClock | None = None) -> Round:
         """Compare, and exchange what either lacks; begun again when the hub loses data meanwhile.
+
+        `hub` is where the hub stands, if that was just read.
 
         Raises:
             UnavailableError: the hub is away.
         """
         for _ in range(_ROUNDS):
             try:
-                return await self._round(digests=digests)
+                return await self._round(hub or await self._hub_clock(), digests=digests)
             except _WentBackError:
+                hub = None
                 self._went_back = self._is_unsure = True
         raise StoreUnreachableError("the hub lost data again and again while it was compared")
 
-    async def _round(self, *, digests: bool) -> Round:
+    async def _round(self, hub: StoreClock, *, digests: bool) -> Round:
         parts = self._parts
-        loop = asyncio.get_running_loop()
-        began, before = loop.time(), parts.counters.copy()
-        hub = await self._hub_clock()
+        began, before = asyncio.get_running_loop().time(), parts.counters.copy()
         if hub.clock.get(parts.outbox.actor, 0) > parts.outbox.last:
             await parts.rename()
+        if not digests and await self._is_in_step(hub):
+            await parts.file.tidy(hub.clock)
+            return self._ended(_Compared(), began=began, before=before, is_quiet=True)
         has_lost = await self._refill(hub)
         self._went_back = self._went_back or has_lost
         await self._take(hub, has_lost=has_lost)
@@ -115,14 +121,37 @@ class Reconciler:
         if digests or self._went_back or self._is_unsure:
             found = await self._compare(hub)
         await self._cover(hub)
+        return self._ended(found, began=began, before=before)
+
+    async def _is_in_step(self, hub: StoreClock) -> bool:
+        """Return whether the hub's clock alone shows that neither side lacks anything, and nothing is in doubt.
+
+        Then the changes need not be read, and the hub need not be asked again whether it still has what it had.
+        """
+        parts, follower, outbox = self._parts, self._parts.follower, self._parts.outbox
+        if self._is_unsure or self._went_back or self.is_lost or self._left or parts.intake.damaged or outbox.pending:
+            return False
+        if (hub.generation, hub.revision) != (follower.generation, follower.cursor):
+            return False
+        local = await parts.file.store.clock()
+        return {actor: seq for actor, seq in local.clock.items() if actor != LOCAL} == dict(hub.clock)
+
+    def _ended(self, found: _Compared, *, began: float, before: Counters, is_quiet: bool = False) -> Round:
+        parts = self._parts
         return Round(
             moved=parts.counters.since(before),
             at_ms=parts.stamper.now_ms(),
-            duration_ms=round((loop.time() - began) * 1000),
+            duration_ms=round((asyncio.get_running_loop().time() - began) * 1000),
             is_equal=found.is_equal,
             unrepaired=found.undecided,
             differing=found.differing,
+            is_quiet=is_quiet,
         )
+
+    def learn(self, hub: StoreClock, *, asked_ms: int) -> None:
+        """Take note of the hub's time and of whom it keeps out, asked for at a local time."""
+        self._parts.stamper.correct(hub_ms=hub.now_ms, asked_ms=asked_ms)
+        self.quarantined = hub.quarantined
 
     async def pull(self) -> None:
         """Take what the hub has changed, without comparing.
@@ -141,7 +170,7 @@ class Reconciler:
         stamper = self._parts.stamper
         asked_ms = stamper.local_ms()
         clock = await self._parts.hub.clock()
-        stamper.correct(hub_ms=clock.now_ms, asked_ms=asked_ms)
+        self.learn(clock, asked_ms=asked_ms)
         return clock
 
     async def _check(self, hub: StoreClock) -> None:

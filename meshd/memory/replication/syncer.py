@@ -12,7 +12,7 @@ from random import Random
 
 from meshd.errors import MemoryRefusedError, UnavailableError
 from meshd.events import EventBus
-from meshd.memory.model import Member
+from meshd.memory.model import Member, StoreClock
 from meshd.memory.replication.commits import Committer
 from meshd.memory.replication.counters import Counters, Round, state_of
 from meshd.memory.replication.following import Follower
@@ -28,6 +28,10 @@ from meshd.memory.syncing import SYNC_TOPIC, SyncOptions, SyncState
 logger = logging.getLogger(__name__)
 
 _SHORTEST_S, _LONGEST_S = 0.05, 1.0
+_QUIET_INTERVALS = 2
+"""After a look that found nothing to do, the next is so many intervals away: what is missed meanwhile is not gone."""
+_SWEEPS = 0.25
+"""Sweeps of the hub in each interval, by all replicas together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,15 +162,21 @@ class Syncer:
             UnavailableError: the hub is away.
         """
         async with self._follower.turn:
+            hub = None
             if not self._is_member and not await self._report(revision=0):
                 self._reconciler.doubt()
-            found = await self._reconciler.round(digests=digests)
+            elif self._is_member and not digests:
+                is_known, hub = await self._check_in()
+                if not is_known:
+                    self._reconciler.doubt()
+            found = await self._reconciler.round(digests=digests, hub=hub)
             if self._gossip is not None:
-                self._gossip.hub_is(away=False, quarantined=await self._parts.hub.quarantined())
+                self._gossip.hub_is(away=False, quarantined=self._reconciler.quarantined)
             if found.is_equal is not None or self._last is None:
                 self._last = found
             self._tell_arrival()
-        if not await self._report():
+        is_reported = hub is not None and found.is_quiet
+        if not is_reported and not await self._report():
             self._reconciler.doubt()
             self._look.set()
         await self._note_place()
@@ -198,7 +208,7 @@ class Syncer:
         async with self._parts.hub.follow() as feed:
             self._reconciler.doubt()
             await self.round(digests=False)
-            rounds = 0
+            intervals = 0
             next_round = now() + interval * rng.uniform(0.75, 1.25)
             while True:
                 heard = await self._follower.hear(feed, timeout_ms=max(0, round((next_round - now()) * 1000)))
@@ -208,17 +218,18 @@ class Syncer:
                 if heard.wanted:
                     await self._report()
                 if now() >= next_round:
-                    rounds += 1
-                    await self.round(digests=rounds % options.digest_every == 0)
-                    await self._sweep()
-                    next_round = now() + interval * rng.uniform(0.75, 1.25)
+                    found = await self.round(digests=intervals >= options.digest_every)
+                    pause = _QUIET_INTERVALS if found.is_quiet else 1
+                    intervals = pause + (0 if intervals >= options.digest_every else intervals)
+                    await self._sweep(intervals=pause)
+                    next_round = now() + pause * interval * rng.uniform(0.75, 1.25)
 
-    async def _sweep(self) -> None:
-        """Do this replica's share of the hub's sweeping: about one sweep per interval, however many replicas there are.
+    async def _sweep(self, *, intervals: int) -> None:
+        """Do this replica's share of the hub's sweeping, for so many intervals.
 
         A replica that sweeps looks how many there are; until it first does, it takes itself for the only one.
         """
-        if self._parts.rng.random() < self._share:
+        if self._parts.rng.random() < self._share * _SWEEPS * intervals:
             self._share = 1 / max(1, len(await self._parts.hub.members()))
             await self._parts.hub.sweep()
 
@@ -257,17 +268,29 @@ class Syncer:
 
     async def _report(self, *, revision: int | None = None) -> bool:
         """Tell the hub how far this replica is; return false if it has been forgotten, and must compare everything."""
+        is_known, _ = await self._parts.hub.check_in(self._member(revision))
+        return await self._accounted(is_known)
+
+    async def _check_in(self) -> tuple[bool, StoreClock]:
+        """Report, and learn where the hub stands by the same call; `True` as `_report` returns it."""
+        asked_ms = self._parts.stamper.local_ms()
+        is_known, hub = await self._parts.hub.check_in(self._member())
+        self._reconciler.learn(hub, asked_ms=asked_ms)
+        return await self._accounted(is_known), hub
+
+    def _member(self, revision: int | None = None) -> Member:
         parts = self._parts
-        member = Member(
+        return Member(
             node=parts.node,
             actor=parts.outbox.actor,
             revision=self._follower.cursor if revision is None else revision,
             seen_ms=parts.stamper.now_ms(),
             state=self.state.as_mapping(),
         )
-        is_known = await parts.hub.report(member)
+
+    async def _accounted(self, is_known: bool) -> bool:
         self._is_member = True
-        mark = f"{self._follower.generation} {parts.outbox.actor}"
+        mark = f"{self._follower.generation} {self._parts.outbox.actor}"
         was_known = self._facts.get("member") == mark
         await self._note({"member": mark})
         return is_known or not was_known

@@ -8,8 +8,8 @@
 -- ARGV[5]  what it says of itself, MessagePack
 -- ARGV[6]  life of a silent member, ms
 --
--- Returns  'known' | 'new': it was never here as this actor, or was evicted
--- Cost     O(log members)
+-- Returns  {'known' | 'new': it was never here as this actor, or was evicted, then what memory_clock returns}
+-- Cost     O(log members + actors + nodes in quarantine)
 -- #include "memory"
 local members_key, seen_key, states_key = prefix .. 'mmem', prefix .. 'mseen', prefix .. 'mstate'
 local node, life = ARGV[2], tonumber(ARGV[6])
@@ -22,4 +22,6 @@ call('HSET', states_key, node, ARGV[5])
 for _, key in ipairs({members_key, seen_key, states_key}) do
   call('PEXPIRE', key, whole(life + SLACK_MS))
 end
-return is_known and 'known' or 'new'
+return {
+  is_known and 'known' or 'new', generation(), whole(now), call('HGETALL', store_key), call('HGETALL', prefix .. 'mq'),
+}

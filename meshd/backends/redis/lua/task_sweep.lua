@@ -1,4 +1,4 @@
--- task_sweep: do what time makes due: promote, open, reclaim lapsed holds, expire, forget.
+-- task_sweep: do what time makes due: promote, open, reclaim lapsed holds, expire, ring again, forget.
 --
 -- KEYS[1]  hash  mesh:{ns:p0}:clock     time, tokens and event numbers; the keys of the tasks have the same prefix
 -- ARGV[1]  now, ms ('' = server clock)
@@ -6,7 +6,7 @@
 -- ARGV[3]  time without a sweep over which the store itself may have stood still, ms
 --
 -- Returns  {'ok', promoted, opened, reclaimed, buried, expired, 'graced' | 'steady', 'more' | 'all',
---          'settle' if tasks have ended for which others wait}
+--          'settle' if tasks have ended for which others wait, 'quiet' if nothing is ready, held or due}
 -- Cost     O(limit · log N)
 -- #include "tasks"
 -- #include "ids"
@@ -111,6 +111,27 @@ local function plan_forgetting()
   return plan
 end
 
+-- A ring is for one claimer. If that one does not come, the next is rung for what is still ready. Whatever is paused is
+-- ready, too, and rings nobody.
+local function ring_next()
+  local queues = #rings == 0 and redis.call('ZRANGE', prefix .. 'ready', 0, 15) or {}
+  if #queues == 0 or redis.call('EXISTS', prefix .. 'paused') == 1 then
+    return
+  end
+  local profiles, waiting = redis.call('ZRANGEBYSCORE', prefix .. 'idling', '(' .. now, '+inf', 'LIMIT', 0, 64), {}
+  for _, queue in ipairs(queues) do
+    if #rings == 0 and #profiles > 0 then
+      plan_rings(queue, 1, profiles, waiting)
+    end
+  end
+  write_rings()
+end
+
+local function is_quiet()
+  local waiting = {prefix .. 'ready', prefix .. 'sched', prefix .. 'backs', prefix .. 'lease', prefix .. 'dl'}
+  return redis.call('EXISTS', unpack(waiting)) == 0
+end
+
 local forgetting = plan_forgetting()
 local due_ids, held_back = due_in('sched', now), due_in('backs', now)
 local lapsed, overdue = due_in('lease', now - clock.shift), due_in('dl', now)
@@ -120,6 +141,7 @@ local reclaimed, buried = take_lapsed(lapsed)
 local expired = expire_overdue(overdue)
 flush()
 variadic('ZREM', prefix .. 'backs', stale_backs)
+ring_next()
 for _, step in ipairs(forgetting) do
   if #step.keys > 0 then
     redis.call('UNLINK', unpack(step.keys))
@@ -130,5 +152,5 @@ end
 redis.call('HSET', clock_key, 'now', now, 'ahead', clock.ahead, 'tick', now, 'shift', clock.shift)
 return {
   'ok', promoted, opened, reclaimed, buried, expired, is_graced and 'graced' or 'steady', has_more and 'more' or 'all',
-  redis.call('EXISTS', prefix .. 'outbox') == 1 and 'settle',
+  redis.call('EXISTS', prefix .. 'outbox') == 1 and 'settle', is_quiet() and 'quiet',
 }

@@ -108,8 +108,24 @@ local function publish_ends()
   end
 end
 
+-- Where nothing was due at any time, nodes sweep rarely: they are told of the first task that is.
+local function plan_tidings()
+  local opens = {}
+  for id, placing in pairs(placings) do
+    if placing.opens then
+      opens[#opens + 1] = id
+    end
+  end
+  for kind, added in pairs({sched = due, dl = deadlines, backs = opens}) do
+    if #added > 0 and redis.call('EXISTS', prefix .. kind) == 0 then
+      told[DUE_TOPIC] = {{}}
+    end
+  end
+end
+
 local function flush()
   plan_wakes()
+  plan_tidings()
   local is_indexed = next(acked) or next(unheld) or next(placings)
   if #touched == 0 and #lines == 0 and #undue + #unleased + #undeadlined == 0 and not is_indexed then
     return

@@ -1,0 +1,137 @@
+"""What choosing a group costs, by CPU time: holders scored and ranked, offers made, groups chosen, why-not answered.
+
+The pure part only, without a store: what each announcement costs whoever chooses its group.
+
+`python -m benchmarks.groups [--rounds 3]`
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
+from statistics import median
+
+from benchmarks.lab.contenders import MESHD
+from benchmarks.lab.report import Row, Section, markdown
+from meshd.groups.covering import Cover, cover
+from meshd.groups.holders import Holders
+from meshd.groups.model import Announcement, Candidate, Offer, Reputation, Skill, SkillNeed
+from meshd.groups.obstacles import unblocking
+from meshd.groups.scoring import offer_of, ranked
+from meshd.nodes.model import Level
+
+NOW = 1_700_000_000_000
+HOLDERS = (10, 100, 1_000, 10_000)
+"""Of each skill."""
+FOUR = ("collect", "clean", "model", "plot")
+MAX_SIZE = 5
+
+
+def holders(names: Sequence[str], *, of_each: int, skills_each: int = 1) -> list[Candidate]:
+    """Return agents with a past, so many for each of the skills, each with `skills_each` of them."""
+    rng, found = Random(7), list[Candidate]()
+    for number in range(of_each * len(names) // skills_each):
+        first = number % len(names)
+        held = [names[first], *rng.sample([*names[:first], *names[first + 1 :]], skills_each - 1)]
+        skills = {name: _practised(name, rng) for name in held}
+        reputation = Reputation(completed=rng.uniform(0, 50), failed=rng.uniform(0, 10), at_ms=NOW - 60_000)
+        taken = rng.randint(0, 3)
+        found.append(Candidate(agent=f"agent-{number:06}", skills=skills, reputation=reputation, taken=taken))
+    return found
+
+
+def _practised(name: str, rng: Random) -> Skill:
+    return Skill(
+        name=name,
+        level=rng.choice([Level.ADVANCED, Level.EXPERT]),
+        success_rate=rng.uniform(0.7, 1.0),
+        completed=rng.uniform(0, 50),
+        failed=rng.uniform(0, 10),
+        measured_ms=rng.uniform(1_000, 90_000),
+        at_ms=NOW - 60_000,
+    )
+
+
+def offers_of(candidates: Sequence[Candidate], needs: Sequence[SkillNeed]) -> list[Offer]:
+    return [offer for one in candidates if (offer := offer_of(one, needs, NOW)) is not None]
+
+
+def asked(registry: Holders, needs: Sequence[SkillNeed]) -> Cover | None:
+    """Return the group an announcement makes of the holders it asks."""
+    offers = offers_of(registry.asked(needs, NOW, salt="work-1"), needs)
+    return cover([need.name for need in needs], offers, max_size=MAX_SIZE, salt="work-1")
+
+
+def millis(work: Callable[[], object], *, times: int) -> float:
+    """Return the median time of one call."""
+    taken: list[float] = []
+    for _ in range(times):
+        began = time.process_time()
+        work()
+        taken.append((time.process_time() - began) * 1000)
+    return median(taken)
+
+
+def measured(name: str, work: Callable[[], object], *, size: int, rounds: int) -> Row:
+    times = max(3, 2_000 // size)
+    return Row(name=name, unit="ms", values={MESHD: [millis(work, times=times) for _ in range(rounds)]})
+
+
+def choosing(of_each: int, *, rounds: int) -> list[Row]:
+    """Return what one announcement costs with so many holders of each skill."""
+    one, needs = SkillNeed(name=FOUR[0], level=Level.ADVANCED), [SkillNeed(name=name) for name in FOUR]
+    single = holders([one.name], of_each=of_each)
+    every = holders(FOUR, of_each=of_each)
+    mixed = holders(FOUR, of_each=of_each, skills_each=2)
+    work = Announcement(id="work-1", initiator="boss", needs=(*needs, SkillNeed(name="none")), max_size=MAX_SIZE)
+    registry = Holders()
+    for agent in every:
+        registry.put(agent)
+    offered, offered_two = offers_of(every, needs), offers_of(mixed, needs)
+    jobs: dict[str, Callable[[], object]] = {
+        "holders of one skill ranked": partial(ranked, single, one, NOW),
+        "offers of four skills": partial(offers_of, every, needs),
+        "group of four skills, one each": partial(cover, FOUR, offered, max_size=MAX_SIZE, salt="work-1"),
+        "group of four skills, two each": partial(cover, FOUR, offered_two, max_size=MAX_SIZE, salt="work-1"),
+        "64 of each asked, and a group of four skills": partial(asked, registry, needs),
+        "what would unblock it": partial(unblocking, work, every, NOW),
+    }
+    label = f"{of_each:,} holders of each"
+    return [measured(f"{job}, {label}", job_of, size=of_each, rounds=rounds) for job, job_of in jobs.items()]
+
+
+def searching(*, rounds: int) -> list[Row]:
+    """Return what the search costs where skills overlap as they like: exact up to seven skills, greedy beyond."""
+    rows: list[Row] = []
+    for count in (4, 7, 12, 20):
+        rng, names = Random(7), [f"skill-{number}" for number in range(count)]
+        offers = [
+            Offer(
+                agent=f"agent-{number:04}",
+                incarnation=1,
+                skills=tuple(rng.sample(names, rng.randint(1, min(4, count)))),
+                score=rng.uniform(0.4, 0.9),
+                availability=1.0,
+            )
+            for number in range(1_000)
+        ]
+        job = partial(cover, names, offers, max_size=count)
+        rows.append(measured(f"group of {count} skills, 1,000 offers at random", job, size=100, rounds=rounds))
+    return rows
+
+
+def measure(*, rounds: int) -> Section:
+    rows = [row for of_each in HOLDERS for row in choosing(of_each, rounds=rounds)]
+    return Section(title="groups", rows=[*rows, *searching(rounds=rounds)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(markdown([measure(rounds=options.rounds)]))
+
+
+if __name__ == "__main__":
+    main()
