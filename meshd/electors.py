@@ -1,4 +1,4 @@
-"""The votes of one opened store: who may vote is who lives there."""
+"""The votes of one opened store, and who may vote: who lives there."""
 
 from collections.abc import Sequence
 
@@ -36,6 +36,11 @@ def votes_of(backend: Backend, messages: Messages, settings: VotesSettings, *, p
         level=level,
         options=settings.options(proposer=proposer),
     )
+
+
+async def everyone(backend: Backend) -> frozenset[str]:
+    """Return every agent of every live node."""
+    return frozenset(agent.id for node in await backend.nodes.list() for agent in node.profile.agents)
 
 
 def consensus_manager(backend: Backend, messages: Messages, votes: VoteService) -> ConsensusManager:

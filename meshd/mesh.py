@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 from meshd.backends import Backend, redact
 from meshd.backends.bootstrap import open_first
-from meshd.electors import votes_of
+from meshd.electors import everyone, votes_of
 from meshd.errors import ConfigurationError, MeshError
 from meshd.events import EventBus
 from meshd.ids import check_name, new_id
@@ -208,16 +208,13 @@ class Mesh:
         return access, memory
 
     def _open_messages(self, backend: Backend, client: str) -> Messages:
-        async def everyone() -> frozenset[str]:
-            return frozenset(agent.id for node in await backend.nodes.list() for agent in node.profile.agents)
-
         uses = self._uses = MessageUses(backend.events, by=client)
         return Messages(
             backend.records,
             backend.events,
             sender=client,
             options=self._settings.messages.options(),
-            everyone=everyone,
+            everyone=lambda: everyone(backend),
             on_sent=uses.sent,
         )
 

@@ -166,16 +166,25 @@ class Inbox:
                 pause = min(pause * 2, MAX_BACKOFF_S)
 
     async def _look(self, box: _Box) -> None:
-        """Meet everything that waits for one addressee, as far as the window reaches."""
-        after, prefix = "", inbox_prefix(box.to)
+        """Meet everything that waits for one addressee, as far as the window reaches.
+
+        What was kept after the first page was read waits for the next look: what its sender had sent before it may have
+        come into a page that was read already, since keys tell when a message was made, not when it was kept.
+        """
+        after, prefix, began_ms = "", inbox_prefix(box.to), 0
         while True:
             box.is_behind = self._hands.in_hand(box.to) >= WINDOW
             if box.is_behind:
                 return
             read_at = asyncio.get_running_loop().time()
             page = await self._records.list(prefix, limit=PAGE, after=after)
+            if page and not after:
+                began_ms = page[0].read_ms
             for letter in sorted(self._opened(page, read_at), key=lambda each: each.born):
-                self._meet(box, letter)
+                if letter.message.sent_ms < began_ms or (not after and letter.read_ms == began_ms):
+                    self._meet(box, letter)
+                else:
+                    box.wake.set()
             if len(page) < PAGE:
                 return
             after = page[-1].key

@@ -26,9 +26,6 @@ from meshd.votes.model import Choice, Proposal, ProposalState, ProposalType, Quo
 if TYPE_CHECKING:
     from meshd.votes.service import VoteService
 
-BUILT_IN = frozenset({VOTE_TASK, TALLY_TASK})
-"""Types of task that nodes have handlers for beside their own."""
-
 DOUBT = timedelta(seconds=10)
 """How much longer than a vote takes its decision is waited for: a store may have been away at its end."""
 

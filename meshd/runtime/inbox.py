@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from meshd.backends.port import Backend
+from meshd.electors import everyone
 from meshd.messages.handing import InboxOptions, Refused
 from meshd.messages.model import Message
 from meshd.messages.service import MessageOptions, Messages
@@ -201,8 +202,3 @@ class NodeInbox:
         if own.fallback is not None:
             return await call_handler(own.fallback, message)
         raise Refused(f"unknown type {message.type!r}: node {self._profile().id} has no handler for it")
-
-
-async def everyone(backend: Backend) -> frozenset[str]:
-    """Return every agent of every live node."""
-    return frozenset(agent.id for node in await backend.nodes.list() for agent in node.profile.agents)

@@ -83,11 +83,6 @@ def ticks(since_ms: int, until_ms: int, rules: EdgeRules) -> int:
     return max(0, until_ms // rules.interval_ms - since_ms // rules.interval_ms)
 
 
-def quality_of(latency_ms: float, *, median_ms: float) -> float:
-    """Return the quality of a message that took so long: 1 as quick as the median or quicker, less for slower."""
-    return 1.0 if latency_ms <= median_ms or latency_ms <= 0 else max(0.01, median_ms / latency_ms)
-
-
 def check_use(use: Use) -> None:
     """Return if an edge can be used so.
 

@@ -11,8 +11,9 @@ from time import monotonic
 
 import pytest
 
-from meshd.runtime.decisions import BUILT_IN
 from meshd.runtime.processes import running
+from meshd.tasks.agreement import TALLY_TASK
+from meshd.tasks.voting import VOTE_TASK
 from tests.processes.conftest import Place
 from tests.support.waiting import wait_until
 
@@ -70,7 +71,7 @@ async def test_a_killed_node_rejoins_under_its_id(fleet: Place, supervisor: subp
     assert before is not None
     assert after is not None
     assert after.incarnation > before.incarnation
-    assert (after.profile.capacity, after.profile.task_types - BUILT_IN) == (2, frozenset({"nap"}))
+    assert (after.profile.capacity, after.profile.task_types) == (2, {"nap", VOTE_TASK, TALLY_TASK})
     rows = fleet.ps()
     assert {name: (row["state"], row["restarts"], row["verdict"]) for name, row in rows.items()} == {
         "a": ("running", 0, "alive"),

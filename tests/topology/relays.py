@@ -15,7 +15,7 @@ from statistics import median
 from meshd.topology.fabric import Fabric
 from meshd.topology.graph import graph_at, neighbours, strongest_path
 from meshd.topology.model import Edge, EdgeRules, Graph, Shape, Use, WeightRule
-from meshd.topology.weights import quality_of, weight_at
+from meshd.topology.weights import weight_at
 
 RELAYS = 40
 EXTRA_LINKS = 3
@@ -104,7 +104,7 @@ class Relays:
 
     def _hop(self, here: str, there: str) -> bool:
         is_heard = there != self.dead
-        quality = quality_of(self.latency[here, there], median_ms=self.usual_ms) if is_heard else 0.0
+        quality = min(1.0, max(0.01, self.usual_ms / self.latency[here, there])) if is_heard else 0.0
         self.fabric.use(Use(source=here, target=there, quality=quality), at_ms=self.now_ms)
         return is_heard
 

@@ -106,7 +106,7 @@ async def test_after_skewed_traffic_tasks_go_where_the_messages_went(tmp_path: P
 
 
 async def test_what_is_near_does_not_depend_on_the_records_of_other_nodes(tmp_path: Path) -> None:
-    async with Mesh(f"sqlite:///{tmp_path / 'mesh.db'}", settings=Settings(state_dir=tmp_path)) as mesh:
+    async with Mesh(f"sqlite:///{tmp_path / 'mesh.db'}", settings=Settings(state_dir=str(tmp_path))) as mesh:
         for name in ("desk", "n1"):
             await mesh.backend.nodes.join(a_node(name).profile, Vitals(status=NodeStatus.ACTIVE))
         now_ms = int(time.time() * 1_000)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from meshd.errors import InvalidArgumentError
 from meshd.topology.model import Edge, EdgeRules, Use, WeightRule
-from meshd.topology.weights import TOLERANCE, aged, began, is_spent, quality_of, spent_ms, used, weight_at
+from meshd.topology.weights import TOLERANCE, aged, began, is_spent, spent_ms, used, weight_at
 
 ADDITIVE = EdgeRules()
 BOUNDED = EdgeRules(rule=WeightRule.BOUNDED)
@@ -138,11 +138,6 @@ def test_the_bounded_rule_spares_a_thin_edge_that_was_used_within_two_minutes() 
     thin = replace(an_edge(BOUNDED), weight=0.08, used_ms=START)
     assert not is_spent(thin, START + 119_999, BOUNDED)
     assert is_spent(thin, START + 120_000, BOUNDED)
-
-
-def test_quality_is_one_up_to_the_median_and_less_beyond() -> None:
-    assert quality_of(10, median_ms=20) == 1.0
-    assert quality_of(40, median_ms=20) == 0.5
 
 
 @pytest.mark.parametrize("use", [replace(ONCE, count=0), replace(ONCE, quality=1.5), replace(ONCE, quality=math.nan)])
