@@ -166,27 +166,37 @@ class Inbox:
                 pause = min(pause * 2, MAX_BACKOFF_S)
 
     async def _look(self, box: _Box) -> None:
-        """Meet everything that waits for one addressee, as far as the window reaches.
+        """Meet what waits for one addressee, as far as the window reaches.
 
-        What was kept after the first page was read waits for the next look: what its sender had sent before it may have
-        come into a page that was read already, since keys tell when a message was made, not when it was kept.
+        A key tells when a message was made, not when it was kept: while several pages are read, one may come into a
+        page read before, and the next of its sender into a page read after. So what was read is read once more, and of
+        what is new then only what is older than the newest of the first reading is met.
         """
-        after, prefix, began_ms = "", inbox_prefix(box.to), 0
-        while True:
-            box.is_behind = self._hands.in_hand(box.to) >= WINDOW
-            if box.is_behind:
-                return
-            read_at = asyncio.get_running_loop().time()
-            page = await self._records.list(prefix, limit=PAGE, after=after)
-            if page and not after:
-                began_ms = page[0].read_ms
-            for letter in sorted(self._opened(page, read_at), key=lambda each: each.born):
-                if letter.message.sent_ms < began_ms or (not after and letter.read_ms == began_ms):
-                    self._meet(box, letter)
+        found, end = await self._read(box)
+        if end:
+            newest = max((letter.born for letter in found.values()), default=0)
+            again, _ = await self._read(box, until=end)
+            for key in again.keys() - found.keys():
+                if again[key].born < newest:
+                    found[key] = again[key]
                 else:
                     box.wake.set()
-            if len(page) < PAGE:
-                return
+        for letter in sorted(found.values(), key=lambda each: each.born):
+            self._meet(box, letter)
+
+    async def _read(self, box: _Box, *, until: str = "") -> tuple[dict[str, Letter], str]:
+        """Return what is not in hand yet, by key, and where the reading ended if it took several pages."""
+        found: dict[str, Letter] = {}
+        after, prefix = "", inbox_prefix(box.to)
+        while True:
+            box.is_behind = self._hands.in_hand(box.to) + len(found) >= WINDOW
+            if box.is_behind and not until:
+                return found, after
+            read_at = asyncio.get_running_loop().time()
+            page = await self._records.list(prefix, limit=PAGE, after=after)
+            found |= {letter.key: letter for letter in self._opened(page, read_at)}
+            if len(page) < PAGE or (until and page[-1].key >= until):
+                return found, after and (page[-1].key if page else after)
             after = page[-1].key
 
     def _opened(self, page: Sequence[Record], read_at: float) -> list[Letter]:
