@@ -71,7 +71,7 @@ async def test_a_killed_node_rejoins_under_its_id(fleet: Place, supervisor: subp
     assert before is not None
     assert after is not None
     assert after.incarnation > before.incarnation
-    assert (after.profile.capacity, after.profile.task_types) == (2, {"nap", VOTE_TASK, TALLY_TASK})
+    assert (after.profile.capacity, after.profile.task_types) == (2, frozenset({"nap", VOTE_TASK, TALLY_TASK}))
     rows = fleet.ps()
     assert {name: (row["state"], row["restarts"], row["verdict"]) for name, row in rows.items()} == {
         "a": ("running", 0, "alive"),
