@@ -38,11 +38,6 @@ def votes_of(backend: Backend, messages: Messages, settings: VotesSettings, *, p
     )
 
 
-async def everyone(backend: Backend) -> frozenset[str]:
-    """Return every agent of every live node."""
-    return frozenset(agent.id for node in await backend.nodes.list() for agent in node.profile.agents)
-
-
 def consensus_manager(backend: Backend, messages: Messages, votes: VoteService) -> ConsensusManager:
     """Return the role that ends proposals and announces decisions."""
     return ConsensusManager(votes, Agenda(backend.records), tell=messages.send)

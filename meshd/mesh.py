@@ -6,9 +6,10 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
+from meshd.addressees import everyone
 from meshd.backends import Backend, redact
 from meshd.backends.bootstrap import open_first
-from meshd.electors import everyone, votes_of
+from meshd.electors import votes_of
 from meshd.errors import ConfigurationError, MeshError
 from meshd.events import EventBus
 from meshd.ids import check_name, new_id

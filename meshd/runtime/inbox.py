@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from meshd.addressees import everyone
 from meshd.backends.port import Backend
-from meshd.electors import everyone
 from meshd.messages.handing import InboxOptions, Refused
 from meshd.messages.model import Message
 from meshd.messages.service import MessageOptions, Messages

@@ -19,7 +19,7 @@ async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=2, help="how often each kind of cut is made and judged")
-    parser.addoption("--minutes", type=float, default=1.0, help="how long nobody may be declared dead in bad weather")
+    parser.addoption("--minutes", type=float, default=0.5, help="how long nobody may be declared dead in bad weather")
 
 
 @pytest.fixture
@@ -29,4 +29,4 @@ def rounds(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def minutes(request: pytest.FixtureRequest) -> float:
-    return float(str(request.config.getoption("--minutes", default=1.0)))
+    return float(str(request.config.getoption("--minutes", default=0.5)))
