@@ -125,7 +125,7 @@ class Life:
                 options=place.options,
                 settings=place.settings,
                 silent_ms=self._silent_ms,
-                bridge=self._bridge if place.settings.peers.links_over(place.url) else None,
+                bridge=self._links,
             ) as self.memory,
             self._hearing() as self.inbox,
             self._working(),
@@ -144,6 +144,11 @@ class Life:
             self.inbox.look_anew()
 
     @property
+    def _links(self) -> LinkBridge | None:
+        """Its links to other nodes, as its own loop reaches them; `None` over a store that has none."""
+        return self._bridge if self._place.settings.peers.links_over(self._place.url) else None
+
+    @property
     def incarnation(self) -> int:
         """Of its present membership; 0 before its join."""
         return self._membership.incarnation
@@ -158,7 +163,7 @@ class Life:
             profile=profile,
             listeners=Listeners(own=self._character.message_handlers, built_in=answers),
             options=place.settings.messages.options(),
-            bridge=self._bridge if place.settings.peers.links_over(place.url) else None,
+            bridge=self._links,
         )
         inbox.start()
         try:
