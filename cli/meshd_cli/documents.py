@@ -8,6 +8,7 @@ from typing import Any
 from meshd import codec
 from meshd.nodes.model import Agent, Node, NodeStatus, Verdict
 from meshd.tasks.explain import ParentView
+from meshd.tasks.fan_out import PartView
 from meshd.tasks.model import Task, TaskError, TaskState
 from meshd.tasks.routing import requirements_of
 
@@ -146,6 +147,20 @@ def parent_document(parent: ParentView) -> dict[str, Any]:
         "type": None if parent.task is None else parent.task.type,
         "state": None if parent.task is None else parent.task.state.value,
         "waited_for": parent.is_waited_for,
+    }
+
+
+def part_document(part: PartView) -> dict[str, Any]:
+    """Return who has or had a part of a divided task, and what came of it."""
+    return {
+        "part": part.name,
+        "task": part.task_id,
+        "state": None if part.state is None else part.state.value,
+        "node": part.node_id,
+        "agents": list(part.agents),
+        "attempts": part.attempts,
+        "result": part.result,
+        "error": part.error,
     }
 
 

@@ -122,7 +122,7 @@ def why_not(explanation: Explanation, node_id: str) -> WhyNot:
         staying = [*lasting(view.obstacles), *(obstacle for obstacle in view.obstacles if obstacle.kind in GONE)]
         reasons = [*(obstacle.detail for obstacle in staying), explanation.summary]
     if task.node_id != node_id and explanation.decision is not None and explanation.decision.chosen:
-        reasons += _against(explanation.decision, node_id)
+        reasons += _against(explanation.decision, node_id, by=_by(explanation.decision, task))
     return WhyNot(explanation=explanation, node=view, reasons=tuple(reasons))
 
 
@@ -220,14 +220,17 @@ def _how(task: Task, decision: Decision | None) -> str:
     if decision is None:
         return ", the first idle node that could run it"
     if not decision.chosen:
-        return f", the first to have a free slot: {_by(decision)} found none at the submit"
+        return f", the first to have a free slot: {_by(decision, task)} found none at the submit"
     if decision.chosen == task.node_id:
-        return f", chosen by {_by(decision)}"
-    return f", though {_by(decision)} chose {decision.chosen} at the submit"
+        return f", chosen by {_by(decision, task)}"
+    return f", though {_by(decision, task)} chose {decision.chosen} at the submit"
 
 
-def _by(decision: Decision) -> str:
-    return "its preferences" if decision.policy == RoutingPolicy.LATE_BINDING else decision.policy
+def _by(decision: Decision, task: Task) -> str:
+    """What chose the node. Without a policy and without preferences only parts of one task are placed."""
+    if decision.policy != RoutingPolicy.LATE_BINDING:
+        return decision.policy
+    return "its preferences" if task.preferences or task.preferred_types else "being apart from its other parts"
 
 
 def _why_ready(task: Task, decision: Decision | None, views: Sequence[NodeView], pauses: Pauses) -> str:
@@ -299,12 +302,12 @@ def _help(view: NodeView) -> list[str]:
     return [words[obstacle.kind] for obstacle in view.obstacles if obstacle.kind in words]
 
 
-def _against(decision: Decision, node_id: str) -> list[str]:
+def _against(decision: Decision, node_id: str, *, by: str) -> list[str]:
     """Return how the node did in the decision that chose another."""
     if decision.chosen == node_id:
-        return [f"{_by(decision)} chose it at the submit"]
+        return [f"{by} chose it at the submit"]
     chosen, own = first_of(decision.top, decision.chosen), first_of(decision.top, node_id)
-    told = f"at the submit {_by(decision)} chose {decision.chosen}"
+    told = f"at the submit {by} chose {decision.chosen}"
     if chosen is None or own is None:
         return [told]
     differing = [

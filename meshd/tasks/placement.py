@@ -8,7 +8,7 @@ slot nothing is placed, and the first idle node takes the task.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from random import Random
@@ -17,19 +17,27 @@ from typing import Protocol
 
 from meshd.errors import CorruptDataError, InvalidArgumentError, NoCandidateError
 from meshd.nodes.model import Node, TypeHistory
+from meshd.scoring import Order, order_of, weighed
 from meshd.tasks.decision import NOT_PLACED, TOP, Choice, Decision, encode_decision, rounded
 from meshd.tasks.model import Claimer, NewTask, Placement
 from meshd.tasks.obstacles import of_condition, of_route
 from meshd.tasks.request import TaskRequest
-from meshd.tasks.routing import claimer_of, requirements_of, serves
-from meshd.tasks.scoring import RoutingPolicy, Term, Wish, lasting_terms, moving_terms, part, scored, weights_of
+from meshd.tasks.routing import claimer_of, excluding, requirements_of, serves
+from meshd.tasks.scoring import RoutingPolicy, Term, Wish, lasting_terms, moving_terms, scored, weights_of
 
 logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 1.0
 """Longest the nodes are taken to be as they were last seen."""
 STALE_SECONDS = 0.1
-"""Age at which they are looked at again when none of them has a free slot as last seen."""
+"""Age at which they are looked at again when none of them has a free slot as last seen, or parts are spread."""
+
+SPREAD_HOLD_BACK_MS = 10_000
+"""How long at least a part waits for the node that was chosen for it alone."""
+MAX_DEALT = 32
+"""Most nodes that are dealt out to parts that must run on different ones."""
+OTHER_PARTS = "other parts"
+"""Why a node that runs another part of the same task is no candidate."""
 
 
 class LookAtNodes(Protocol):
@@ -86,8 +94,12 @@ class _Field:
     candidates: tuple[_Candidate, ...]
     rejected: Mapping[str, int]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(one.node_id for one in self.candidates))
 
-_Ranked = tuple[tuple[float, float, float, str], _Candidate, Mapping[Term, float]]
+
+_Ranked = tuple[Order, _Candidate, Mapping[Term, float]]
 """A candidate's place (see `Scored.order`), itself, and its terms that move."""
 
 
@@ -131,7 +143,7 @@ class _Snapshot:
             terms = lasting_terms(wish, node, offer, completed_by_all=completed, doubt_ms=doubt_ms, nearness=near)
             tie = terms[Term.HISTORY] if counts_history else 0.0
             candidates.append(
-                _Candidate(node_id=node.id, slots=node.slots, terms=terms, part=part(terms, weights), tie=tie)
+                _Candidate(node_id=node.id, slots=node.slots, terms=terms, part=weighed(terms, weights), tie=tie)
             )
         return _Field(weights=weights, candidates=tuple(candidates), rejected=rejected)
 
@@ -174,7 +186,7 @@ class Placer:
         placed: list[NewTask] = []
         for request, task in zip(requests, tasks, strict=True):
             policy = policy_of(request.routing or self._settings.policy)
-            wish = Wish(route=task.route, preferred_types=task.preferred_types, preferences=task.preferences)
+            wish = _wish(task)
             if task.placement is not None or (policy is RoutingPolicy.LATE_BINDING and wish.is_open):
                 placed.append(task)
                 continue
@@ -184,6 +196,44 @@ class Placer:
             placed.append(self._follow(task, decision))
         return placed
 
+    async def able(self, task: NewTask) -> tuple[str, ...]:
+        """Return the nodes that could run the task, whatever they hold now."""
+        await self._refresh(STALE_SECONDS)
+        return self._field(task, policy_of(self._settings.policy)).names
+
+    async def spread(
+        self, tasks: Sequence[NewTask], *, routing: str | None, is_strict: bool, must_fit: bool
+    ) -> list[NewTask]:
+        """Return the parts of one task, placed on different nodes: a node gets a second part when all have one.
+
+        Where that is strict it gets none: each part excludes the nodes of the others, and has its share of the rest of
+        those that are here, in case its own dies.
+
+        Raises:
+            NoCandidateError: it is strict, there are fewer nodes than parts, and they `must_fit`.
+        """
+        policy = policy_of(routing or self._settings.policy)
+        await self._refresh(STALE_SECONDS)
+        able = self._field(tasks[0], policy).names
+        if is_strict and must_fit and len(able) < len(tasks):
+            raise NoCandidateError(
+                f"{len(tasks)} parts need as many different nodes; those that can run them are: "
+                f"{', '.join(able) or 'none'}"
+            )
+        placed: list[NewTask] = []
+        taken: set[str] = set()
+        for task in tasks:
+            if not is_strict and taken.issuperset(able):
+                taken.clear()
+            wish = _wish(task)
+            decision = self._decide(wish, policy, is_for_later=task.delay_ms > 0, without=taken)
+            if decision.chosen == NOT_PLACED:
+                decision = self._decide(wish, policy, is_for_later=True, without=taken)
+            taken.add(decision.chosen)
+            hold_back_ms = max(SPREAD_HOLD_BACK_MS, decision.hold_back_ms)
+            placed.append(self._follow(task, replace(decision, hold_back_ms=hold_back_ms)))
+        return kept_apart(placed, able) if is_strict else placed
+
     async def check_served(self, tasks: Sequence[NewTask]) -> None:
         """Return if for each of these some live node could run it.
 
@@ -192,38 +242,45 @@ class Placer:
         """
         nodes = {node.id: node for node in await self._look() if node.takes_tasks}
         offers = {node_id: claimer_of(node.profile) for node_id, node in nodes.items()}
-        for route, pin in {(task.route, task.placement.node_id if task.placement else "") for task in tasks}:
+        wanted = [(task.route, task.placement.node_id if task.placement else "") for task in tasks]
+        for route, pin in dict.fromkeys(wanted):
             if pin and pin not in offers:
                 raise NoCandidateError(f"node {pin!r} is not among the live nodes that take tasks")
             asked = [offers[pin]] if pin else list(offers.values())
             if not any(serves(offer, route) for offer in asked):
                 raise NoCandidateError(_nobody(asked, route))
 
-    def _decide(self, wish: Wish, policy: RoutingPolicy, *, is_for_later: bool) -> Decision:
+    def _field(self, task: NewTask, policy: RoutingPolicy) -> _Field:
+        return self._snapshot.field(_wish(task), policy)
+
+    def _decide(
+        self, wish: Wish, policy: RoutingPolicy, *, is_for_later: bool, without: Collection[str] = ()
+    ) -> Decision:
         snapshot, settings = self._snapshot, self._settings
         field = snapshot.field(wish, policy)
-        ranked = self._rank(field, is_for_later=is_for_later)
-        full = len(field.candidates) - len(ranked)
+        candidates = [one for one in field.candidates if one.node_id not in without]
+        ranked = self._rank(field, candidates, is_for_later=is_for_later)
+        passed = {"full": len(candidates) - len(ranked), OTHER_PARTS: len(field.candidates) - len(candidates)}
         best = nsmallest(TOP, ranked, key=lambda one: one[0])
         choices = [scored(one.node_id, {**one.terms, **moving}, field.weights) for _, one, moving in best]
         return Decision(
             policy=policy.value,
             weights=rounded(field.weights),
-            chosen=choices[0].node_id if choices else NOT_PLACED,
+            chosen=choices[0].name if choices else NOT_PLACED,
             hold_back_ms=settings.hold_back_ms,
             nodes=len(snapshot.nodes),
             candidates=len(ranked),
-            top=tuple(Choice(node=one.node_id, score=round(one.score, 4), terms=rounded(one.terms)) for one in choices),
-            rejected={**field.rejected, "full": full} if full else field.rejected,
+            top=tuple(Choice(node=one.name, score=round(one.score, 4), terms=rounded(one.terms)) for one in choices),
+            rejected={**field.rejected, **{why: count for why, count in passed.items() if count}},
             age_ms=round((self._clock() - snapshot.at) * 1000),
         )
 
-    def _rank(self, field: _Field, *, is_for_later: bool) -> list[_Ranked]:
-        """Return the candidates with a free slot, in no order."""
+    def _rank(self, field: _Field, candidates: Iterable[_Candidate], *, is_for_later: bool) -> list[_Ranked]:
+        """Return those of the candidates with a free slot, in no order."""
         open_tasks, turns, weights = self._snapshot.open_tasks, self._turns, field.weights
         fewest = min((turns.get(one.node_id, 0) for one in field.candidates), default=0)
         ranked: list[_Ranked] = []
-        for one in field.candidates:
+        for one in candidates:
             held = open_tasks[one.node_id]
             if held >= one.slots and not is_for_later:
                 continue
@@ -233,8 +290,8 @@ class Placer:
                 turns=turns.get(one.node_id, 0) - fewest,
                 chance=self._rng.random() if Term.CHANCE in weights else 0.0,
             )
-            score = one.part + part(moving, weights)
-            ranked.append(((-score, -one.tie, -moving[Term.LOAD], one.node_id), one, moving))
+            score = one.part + weighed(moving, weights)
+            ranked.append((order_of(one.node_id, score, (one.tie, moving[Term.LOAD])), one, moving))
         return ranked
 
     def _follow(self, task: NewTask, decision: Decision) -> NewTask:
@@ -274,6 +331,24 @@ class Placer:
         """A node that was not there before starts with as many turns as the one that had fewest."""
         known = [self._turns[node.id] for node in self._snapshot.nodes if node.id in self._turns]
         self._turns = {node.id: self._turns.get(node.id, min(known, default=0)) for node in self._snapshot.nodes}
+
+
+def kept_apart(tasks: Sequence[NewTask], able: Sequence[str]) -> list[NewTask]:
+    """Return the tasks, none of which may run on a node dealt to another: its own, and a share of those that are left.
+
+    Nodes that are not dealt, such as those that join later, may run any of them.
+    """
+    own = [task.placement.node_id if task.placement else "" for task in tasks]
+    spare = [name for name in able if name not in own][: max(0, MAX_DEALT - len(tasks))]
+    dealt = {name: at for at, name in enumerate(own) if name} | {name: at % len(tasks) for at, name in enumerate(spare)}
+    return [
+        replace(task, route=excluding(task.route, [name for name, whose in dealt.items() if whose != at]))
+        for at, task in enumerate(tasks)
+    ]
+
+
+def _wish(task: NewTask) -> Wish:
+    return Wish(route=task.route, preferred_types=task.preferred_types, preferences=task.preferences)
 
 
 def _nobody(offers: Sequence[Claimer], route: str) -> str:

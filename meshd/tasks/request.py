@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypedDict, cast
 
 from meshd import codec
 from meshd.errors import InvalidArgumentError
 from meshd.ids import check_name, new_id
+from meshd.tasks.fan_out import FanOut
 from meshd.tasks.model import NewTask, Placement, Priority, TaskPolicy
 from meshd.tasks.routing import preference, priority_of, requirement, route_of
 from meshd.tasks.voting import Vote
@@ -61,9 +62,31 @@ class TaskRequest:
     """Run it several times; its result is what so many of the runs return alike. `Quorum(3)` is three of five."""
     copies: int = 0
     """How many runs `verify` compares; 0: the fewest of which its count is more than half."""
+    fan_out: FanOut | None = None
+    """Divide it into parts for several nodes; its result is what they make together."""
 
 
 Parent = str | Named | TaskRequest
+
+
+class TaskOptions(TypedDict, total=False):
+    """What else a caller may say of a task that has parts; each as in `TaskRequest`."""
+
+    context: object
+    priority: Priority | str
+    requires: Vote | Sequence[str | Vote]
+    preferred_types: Sequence[str]
+    prefers: Sequence[str]
+    not_on: Sequence[str]
+    routing: str | None
+    delay: timedelta | None
+    deadline: timedelta | None
+    timeout: timedelta | None
+    progress_timeout: timedelta | None
+    max_attempts: int | None
+    idempotency_key: str | None
+    depends_on: Sequence[Parent]
+    on_parent_failure: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +96,8 @@ class TaskDefaults:
     policy: TaskPolicy = TaskPolicy()
     max_payload_bytes: int = 1_048_576
     created_by: str = ""
+    max_nodes: int = 5
+    """Most nodes that may work on the parts of one task."""
 
 
 def new_task(request: TaskRequest, defaults: TaskDefaults, *, watcher: str | None = None) -> NewTask:

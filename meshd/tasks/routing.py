@@ -84,6 +84,12 @@ def requirements_of(route: str) -> tuple[str, frozenset[str]]:
     return task_type, frozenset(terms)
 
 
+def excluding(route: str, nodes: Iterable[str]) -> str:
+    """Return the route with these nodes excluded too."""
+    task_type, terms = requirements_of(route)
+    return route_of(task_type, [*terms, *(f"!{node}" for node in nodes)])
+
+
 def preference(text: str) -> str:
     """Return the canonical form of a soft requirement: `term`, or `term:weight` where the weight is not 1.
 

@@ -1,8 +1,6 @@
-"""Which of the nodes that can run a task should: one scorer, explained term by term. Pure.
+"""Which of the nodes that can run a task should: terms and weights of the scorer, `meshd/scoring.py`. Pure.
 
 Each term is a number from 0 to 1. A policy is a set of weights, and a node's score is its weighted mean:
-
-    score = Σ weight · term / Σ weight
 
     fit          1 / (1 + its capabilities that the task does not name + levels above those asked for)
     type         1 if the node's type is one the task prefers
@@ -26,6 +24,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from meshd.nodes.model import Node, NodeStatus, TypeHistory
+from meshd.scoring import Scored
+from meshd.scoring import scored as weighted_mean
 from meshd.tasks.model import Claimer
 from meshd.tasks.routing import meets, names_of, requirements_of, surplus_levels, weighted
 
@@ -96,22 +96,6 @@ class Wish:
         return not self.preferred_types and not self.preferences
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """A node's score for a task, with the terms it is made of."""
-
-    node_id: str
-    score: float
-    terms: Terms
-    tie: tuple[float, float]
-    """What decides between equal scores, before the name: history, then load; the greater first."""
-
-    @property
-    def order(self) -> tuple[float, float, float, str]:
-        """Sorts the best first."""
-        return (-self.score, -self.tie[0], -self.tie[1], self.node_id)
-
-
 def weights_of(
     policy: RoutingPolicy, wish: Wish, *, counts_history: bool = True, counts_nearness: bool = False
 ) -> Mapping[Term, float]:
@@ -166,16 +150,10 @@ def history_term(history: TypeHistory, *, completed_by_all: float) -> float:
     return SUCCESS_SHARE * success + AFFINITY_SHARE * affinity
 
 
-def part(terms: Terms, weights: Mapping[Term, float]) -> float:
-    """Return what some of the terms add to the score: the parts of all its terms make the score."""
-    return sum(weights.get(term, 0.0) * value for term, value in terms.items()) / sum(weights.values())
-
-
-def scored(node_id: str, terms: Terms, weights: Mapping[Term, float], *, counts_history: bool = True) -> Scored:
-    """Return the weighted mean of the terms that have a weight."""
+def scored(node_id: str, terms: Terms, weights: Terms, *, counts_history: bool = True) -> Scored[Term]:
+    """Return the node's score for a task; equal ones are told apart by history, then by load."""
     tie = (terms[Term.HISTORY] if counts_history else 0.0, terms[Term.LOAD])
-    own = {term: terms[term] for term in weights}
-    return Scored(node_id=node_id, score=part(terms, weights), terms=own, tie=tie)
+    return weighted_mean(node_id, terms, weights, tie=tie)
 
 
 def _fit(wish: Wish, node: Node, offer: Claimer) -> float:

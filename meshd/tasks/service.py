@@ -1,29 +1,30 @@
 """The task service: what callers do with tasks. It encodes, checks and waits; the store decides."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack
 
 from meshd import codec
-from meshd.errors import DeadlineError, InvalidArgumentError, NotFoundError, TaskNotCompletedError
+from meshd.errors import DeadlineError, InvalidArgumentError, TaskNotCompletedError
 from meshd.tasks.admission import Admission
-from meshd.tasks.composing import Part, named, needs_decision, parts_of
-from meshd.tasks.explain import Explanation, ParentView, WhyNot, explanation_of, parents_shown, why_not
+from meshd.tasks.composing import Part, is_composed, named, parts_of
+from meshd.tasks.dividing import Divider
+from meshd.tasks.explain import Explanation
+from meshd.tasks.fan_out import Distinct, FanOut, OnFailure, PartView
 from meshd.tasks.model import (
     Durability,
     NewTask,
     Priority,
     Receipt,
     Task,
-    TaskFilter,
-    TaskPage,
     TaskState,
 )
 from meshd.tasks.parents import batches, renamed, with_parents
 from meshd.tasks.placement import LookAtNearness, LookAtNodes, PlacementSettings, Placer
-from meshd.tasks.request import Parent, TaskDefaults, TaskRequest, new_task
-from meshd.tasks.steering import CallNode, TaskSteering
+from meshd.tasks.reading import TaskReading
+from meshd.tasks.request import Parent, TaskDefaults, TaskOptions, TaskRequest, new_task
+from meshd.tasks.steering import CallNode
 from meshd.tasks.store import MAX_BATCH, TaskStore
 from meshd.tasks.voting import Vote
 from meshd.tasks.waiting import End, EndWatcher
@@ -77,8 +78,12 @@ class TaskHandle:
         """Return where the task is and why. See `TaskService.explain`."""
         return await self._service.explain(self.id)
 
+    async def parts(self) -> tuple[PartView, ...]:
+        """Return the parts of a task that was fanned out. See `TaskService.parts`."""
+        return await self._service.parts(self.id)
 
-class TaskService(TaskSteering):
+
+class TaskService(TaskReading):
     """Submit, follow and steer tasks."""
 
     def __init__(  # noqa: PLR0913 -- each is one part it stands on, all by keyword
@@ -93,13 +98,13 @@ class TaskService(TaskSteering):
         placement: PlacementSettings | None = None,
         nearness: LookAtNearness | None = None,
     ) -> None:
-        super().__init__(store, call_node=call_node)
+        placing = placement or PlacementSettings()
+        super().__init__(store, call_node=call_node, look_at_nodes=look_at_nodes, doubt_ms=placing.doubt_ms)
         self._admission = admission
         self._watcher = watcher
         self._defaults = defaults
-        self._look = look_at_nodes
-        self._placement = placement or PlacementSettings()
-        self._placer = Placer(look_at_nodes, self._placement, nearness=nearness)
+        self._placer = Placer(look_at_nodes, placing, nearness=nearness)
+        self._divider = Divider(self._placer, defaults)
 
     async def submit(  # noqa: PLR0913 -- each is one independent choice of the caller, all by keyword
         self,
@@ -125,6 +130,7 @@ class TaskService(TaskSteering):
         on_parent_failure: str = "cancel",
         verify: Quorum | None = None,
         copies: int = 0,
+        fan_out: FanOut | None = None,
         unserved: str = "wait",
         durability: Durability | None = None,
         **arguments: Any,
@@ -140,8 +146,39 @@ class TaskService(TaskSteering):
             requires=requires, preferred_types=preferred_types, prefers=prefers, node=node, not_on=not_on,
             routing=routing, delay=delay, deadline=deadline, timeout=timeout, progress_timeout=progress_timeout,
             max_attempts=max_attempts, idempotency_key=idempotency_key, depends_on=depends_on,
-            on_parent_failure=on_parent_failure, verify=verify, copies=copies,
+            on_parent_failure=on_parent_failure, verify=verify, copies=copies, fan_out=fan_out,
         )  # fmt: skip
+        return await self._submit_watched(request, unserved=unserved, durability=durability)
+
+    async def fan_out(  # noqa: PLR0913 -- each is one independent choice of the caller, all by keyword
+        self,
+        type: str,
+        payload: Mapping[str, Any] | None = None,
+        /,
+        *,
+        parts: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] = (),
+        copies: int = 0,
+        merge: str = "list",
+        distinct: str = Distinct.PREFER,
+        on_failure: str = OnFailure.FAIL,
+        max_nodes: int = 0,
+        unserved: str = "refuse",
+        durability: Durability | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> TaskHandle:
+        """Divide one task over several nodes; the handle's result is what its parts make together. See `FanOut`.
+
+        Without `parts` and `copies` it runs on as many nodes as can run it now, at most `max_nodes`. When this returns,
+        all parts and the merge of them are kept, as by `submit_many`; none is lost with a node that dies.
+
+        Raises:
+            NoCandidateError: no live node could run the parts; with `distinct="require"`, too few could.
+            InvalidArgumentError: there are more parts than nodes may work on one task; else as `submit_many`.
+        """
+        fan = FanOut(
+            parts=parts, copies=copies, merge=merge, distinct=distinct, on_failure=on_failure, max_nodes=max_nodes
+        )
+        request = TaskRequest(type=type, payload=payload or {}, fan_out=fan, **options)
         return await self._submit_watched(request, unserved=unserved, durability=durability)
 
     async def submit_many(
@@ -165,7 +202,7 @@ class TaskService(TaskSteering):
     ) -> TaskHandle:
         """Submit one task that tells this client of its end from the start, if anybody here waits for tasks at all."""
         topic = self._watcher.topic
-        if unserved != "wait" or request.depends_on or needs_decision(request) or self._placer.concerns_one(request):
+        if unserved != "wait" or request.depends_on or is_composed(request) or self._placer.concerns_one(request):
             (handle,) = await self._submit_all([request], unserved=unserved, durability=durability, watcher=topic)
         else:
             task = new_task(request, self._defaults, watcher=topic)
@@ -180,7 +217,11 @@ class TaskService(TaskSteering):
         self, requests: Sequence[TaskRequest], *, unserved: str, durability: Durability | None, watcher: str | None
     ) -> list[TaskHandle]:
         """Submit the tasks that the requests are, and return the handles their callers hold."""
-        parts = parts_of(requests) if any(map(needs_decision, requests)) else [Part(request=one) for one in requests]
+        if any(map(is_composed, requests)):
+            counts = await self._divider.counts(requests)
+            parts = parts_of(requests, max_nodes=self._defaults.max_nodes, counts=counts)
+        else:
+            parts = [Part(request=request) for request in requests]
         handles = await self._submit(parts, unserved=unserved, durability=durability, watcher=watcher)
         return [handle for part, handle in zip(parts, handles, strict=True) if not part.name]
 
@@ -196,6 +237,7 @@ class TaskService(TaskSteering):
             await self._placer.check_served(tasks)
         elif unserved != "wait":
             raise InvalidArgumentError(f"unserved {unserved!r} is not one of wait, refuse")
+        tasks = await self._divider.spread(parts, tasks, must_fit=unserved == "refuse")
         if self._placer.concerns(requests):
             tasks = await self._placer.place(requests, tasks)
         if has_parents:
@@ -222,31 +264,6 @@ class TaskService(TaskSteering):
     def handle(self, task_id: str) -> TaskHandle:
         """Return a handle on a task submitted anywhere."""
         return TaskHandle(self, task_id)
-
-    async def get(self, task_id: str) -> Task:
-        """Return the task as it is now.
-
-        Raises:
-            NotFoundError: it is not kept (any more).
-        """
-        task = (await self._store.get([task_id]))[0]
-        if task is None:
-            raise NotFoundError(f"task {task_id} is not kept (any more); `mesh tasks list` shows those that are")
-        return task
-
-    async def list(
-        self,
-        *,
-        states: Collection[TaskState] = (),
-        type: str = "",
-        node_id: str = "",
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> TaskPage:
-        """Return up to `limit` tasks, newest first."""
-        return await self._store.list(
-            TaskFilter(states=frozenset(states), type=type, node_id=node_id), limit=limit, cursor=cursor
-        )
 
     async def ended(self, task_id: str, *, timeout: timedelta | None = None) -> Task:
         """Return the task once it has ended, however it ended.
@@ -301,35 +318,6 @@ class TaskService(TaskSteering):
         finally:
             for future in futures.values():
                 future.cancel()
-
-    async def explain(self, task_id: str) -> Explanation:
-        """Return where the task is and why: what placed it, what each node lacks for it now, what would help.
-
-        Raises:
-            NotFoundError: it is not kept (any more).
-        """
-        task = await self.get(task_id)
-        nodes = await self._look(include_dead=True)
-        pauses = await self._store.paused()
-        parents = await self.parents(task)
-        return explanation_of(task, nodes=nodes, pauses=pauses, doubt_ms=self._placement.doubt_ms, parents=parents)
-
-    async def parents(self, task: Task) -> tuple[ParentView, ...]:
-        """Return up to `SHOWN_PARENTS` of the tasks it depends on as they are now, those it waits for first."""
-        shown = parents_shown(task)
-        found = await self._store.get(shown)
-        return tuple(
-            ParentView(task_id=task_id, task=parent, is_waited_for=task_id in task.waits_for)
-            for task_id, parent in zip(shown, found, strict=True)
-        )
-
-    async def why_not(self, task_id: str, node_id: str) -> WhyNot:
-        """Return why this node does not have the task.
-
-        Raises:
-            NotFoundError: the task is not kept (any more), or the mesh knows no such node.
-        """
-        return why_not(await self.explain(task_id), node_id)
 
 
 def _together(payload: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

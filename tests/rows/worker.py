@@ -5,6 +5,7 @@ import gc
 import json
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,40 @@ def make_node(name: str, options: Options, *, url: str, settings: Settings) -> N
             "types": sorted(name for name in (f"{t.__module__}.{t.__qualname__}" for t in types) if "meshd" in name),
         }
 
+    add_parts(node)
     add_memory(node)
     return node
+
+
+def add_parts(node: Node) -> None:
+    """Have the node run parts of a divided task, and merge them."""
+
+    @node.task("count")
+    async def count(text: str, until: str = "") -> dict[str, int]:
+        """Count the words, once a file exists if one is named."""
+        while until and not Path(until).exists():
+            await asyncio.sleep(0.01)
+        return dict(Counter(text.split()))
+
+    @node.task("count.but")
+    async def count_but(text: str, bad: str) -> int:
+        if text == bad:
+            raise ValueError(f"{text} cannot be counted on {node.name}")
+        return len(text.split())
+
+    @node.task("merge.held")
+    async def merge_held(parts: list[dict[str, int]]) -> list[str]:
+        """Merge once the file exists that is the word counted first; say where."""
+        (until,) = parts[0]
+        while not Path(until).exists():
+            await asyncio.sleep(0.01)
+        return [*(word for part in parts for word in part), node.name]
+
+    @node.task("largest")
+    def largest(parts: list[dict[str, int]], context: TaskContext) -> list[Any]:
+        """Merge counts: the most frequent word."""
+        total = sum((Counter(part) for part in parts), Counter[str]())
+        return [*max(total.items(), key=lambda one: one[1]), context.task_type]
 
 
 def add_memory(node: Node) -> None:

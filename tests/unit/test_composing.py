@@ -7,7 +7,7 @@ import pytest
 from meshd.errors import InvalidArgumentError
 from meshd.ids import TAIL, tail_of
 from meshd.tasks.agreement import TALLY_TASK
-from meshd.tasks.composing import Part, named, needs_decision, parts_of
+from meshd.tasks.composing import Part, named, is_composed, parts_of
 from meshd.tasks.model import NewTask
 from meshd.tasks.parents import with_parents
 from meshd.tasks.request import TaskDefaults, TaskRequest, new_task
@@ -23,7 +23,7 @@ def made(*requests: TaskRequest) -> tuple[list[Part], list[NewTask]]:
 
 def test_a_plain_request_stays_one_task() -> None:
     request = TaskRequest(type="pay", requires=("python",))
-    assert not needs_decision(request)
+    assert not is_composed(request)
     assert [part.request for part in parts_of([request])] == [request]
 
 
@@ -32,7 +32,7 @@ def test_a_plain_request_stays_one_task() -> None:
 )
 def test_a_required_vote_is_a_task_before_it(requires: Vote | list[str | Vote], route: str) -> None:
     request = TaskRequest(type="pay", payload={"amount": 5}, requires=requires)
-    assert needs_decision(request)
+    assert is_composed(request)
     (vote, task) = made(request)[1]
     assert (vote.type, task.type, task.depends_on) == (VOTE_TASK, "pay", (vote.id,))
     assert task.route == route

@@ -2,14 +2,14 @@
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from meshd_cli import render
+from meshd_cli import submit_options as options
 from meshd_cli.commands.status import listed
-from meshd_cli.completion import agent_ids, node_ids, node_types, policies, priorities, task_ids, task_types
-from meshd_cli.durations import duration
+from meshd_cli.part_words import PartWords
 from meshd_cli.session import Session, session_of
 from meshd_cli.vote_words import VoteWords, count_of, terms
 
@@ -24,68 +24,39 @@ def register(app: typer.Typer) -> None:
 
 def submit(
     ctx: typer.Context,
-    type: Annotated[str, typer.Argument(help="Task type, such as text.analyze.", autocompletion=task_types)],
-    payload: Annotated[str | None, typer.Option(help="JSON object, @file, or - for stdin.", metavar="JSON")] = None,
-    arg: Annotated[list[str] | None, typer.Option(help="One argument; repeat it.", metavar="KEY=VALUE")] = None,
-    priority: Annotated[
-        str, typer.Option(help="critical, high, normal, low, background.", autocompletion=priorities)
-    ] = "normal",
-    requires: Annotated[str, typer.Option(help="What the node must meet: gpu,python>=advanced,zone=eu.")] = "",
-    prefer: Annotated[str, typer.Option(help="Node types to prefer: a,b.", autocompletion=node_types)] = "",
-    prefers: Annotated[str, typer.Option(help="What the node should meet, with weights: zone=eu:2,gpu.")] = "",
-    node: Annotated[str | None, typer.Option(help="The only node that may run it.", autocompletion=node_ids)] = None,
-    not_on: Annotated[str, typer.Option(help="Nodes that may not run it: a,b.", autocompletion=node_ids)] = "",
-    routing: Annotated[
-        str | None, typer.Option(help="How it finds its node: least_loaded, ...", autocompletion=policies)
-    ] = None,
-    context: Annotated[str | None, typer.Option(help="JSON that travels along, @file or -.", metavar="JSON")] = None,
-    delay: Annotated[
-        timedelta | None, typer.Option(parser=duration, help="Not before this.", metavar="DURATION")
-    ] = None,
-    deadline: Annotated[
-        timedelta | None, typer.Option(parser=duration, help="Never start after this.", metavar="DURATION")
-    ] = None,
-    timeout: Annotated[
-        timedelta | None, typer.Option(parser=duration, help="Longest run of one attempt.", metavar="DURATION")
-    ] = None,
-    progress_timeout: Annotated[
-        timedelta | None,
-        typer.Option(parser=duration, help="Longest time without a sign of progress.", metavar="DURATION"),
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key is the same task.")] = None,
-    after: Annotated[
-        list[str] | None,
-        typer.Option(help="A task that must have completed first; repeat it.", metavar="ID", autocompletion=task_ids),
-    ] = None,
-    run_anyway: Annotated[
-        bool, typer.Option("--run-anyway", help="With --after: run it too when one of those fails.")
-    ] = False,
-    requires_vote: Annotated[
-        bool, typer.Option("--requires-vote", help="Run it only once a vote has accepted it.")
-    ] = False,
-    electors: Annotated[
-        str, typer.Option(help="Who may vote: a,b,c. Else every agent of every live node.", autocompletion=agent_ids)
-    ] = "",
-    quorum: Annotated[str, typer.Option(help="How much yes accepts: 60%, or a count like 3.")] = "",
-    vote_timeout: Annotated[
-        timedelta | None, typer.Option(parser=duration, help="How long votes are taken.", metavar="DURATION")
-    ] = None,
-    verify: Annotated[
-        int | None, typer.Option(min=1, help="Run it several times; the result is what so many runs agree on.")
-    ] = None,
-    copies: Annotated[
-        int, typer.Option(min=0, help="With --verify: how many runs. Else one less than twice that.")
-    ] = 0,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False,
-    wait_timeout: Annotated[
-        timedelta | None, typer.Option(parser=duration, help="Longest wait with --wait.", metavar="DURATION")
-    ] = None,
-    unserved: Annotated[
-        str, typer.Option(help="When no node could run it: refuse, or wait for one.", metavar="refuse|wait")
-    ] = "refuse",
-    or_here: Annotated[
-        bool, typer.Option("--or-here", help="Run it in this process when no mesh can take it; says so.")
-    ] = False,
+    type: options.Type,
+    payload: options.Payload = None,
+    arg: options.Arguments = None,
+    priority: options.PriorityName = "normal",
+    requires: options.Requires = "",
+    prefer: options.PreferredTypes = "",
+    prefers: options.Prefers = "",
+    node: options.OnlyNode = None,
+    not_on: options.NotOn = "",
+    routing: options.Routing = None,
+    context: options.Context = None,
+    delay: options.Delay = None,
+    deadline: options.Deadline = None,
+    timeout: options.Timeout = None,
+    progress_timeout: options.ProgressTimeout = None,
+    key: options.Key = None,
+    after: options.After = None,
+    run_anyway: options.RunAnyway = False,
+    requires_vote: options.RequiresVote = False,
+    electors: options.Electors = "",
+    quorum: options.QuorumText = "",
+    vote_timeout: options.VoteTimeout = None,
+    verify: options.Verify = None,
+    copies: options.Copies = 0,
+    fan_out: options.FanOutNumber = None,
+    parts: options.Parts = None,
+    merge: options.Merge = "",
+    distinct: options.DistinctWord = "",
+    partial: options.Partial = False,
+    wait: options.Wait = False,
+    wait_timeout: options.WaitTimeout = None,
+    unserved: options.Unserved = "refuse",
+    or_here: options.OrHere = False,
 ) -> None:
     """Submit a task. Prints its id, or with --wait its result.
 
@@ -97,6 +68,7 @@ def submit(
       mesh submit report.send --after 01JD0000000000000000000000 --run-anyway
       mesh submit pay --arg amount=500 --requires-vote --electors ada,bob --quorum 2 --unserved wait
       mesh submit count --verify 3 --copies 4 --unserved wait
+      mesh submit count --parts '[{"text": "a b"}, {"text": "b"}]' --merge sum --wait
     """
     from meshd_cli.payloads import arguments, read_json
 
@@ -105,6 +77,7 @@ def submit(
     surroundings = None if context is None else read_json(context, what="context")
     vote = VoteWords(electors=electors, quorum=quorum, timeout=vote_timeout)
     needed = terms(listed(requires), vote, is_required=requires_vote)
+    divided = PartWords(number=fan_out, parts=parts, merge=merge, distinct=distinct, is_partial=partial).fan_out()
 
     async def work(mesh: "Mesh") -> None:
         handle = await mesh.tasks.submit(
@@ -127,6 +100,7 @@ def submit(
             on_parent_failure="run_anyway" if run_anyway else "cancel",
             verify=None if verify is None else count_of(verify),
             copies=copies,
+            fan_out=divided,
             unserved=unserved,
         )
         await _answer(session, handle, wait=wait, timeout=wait_timeout)

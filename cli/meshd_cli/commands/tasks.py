@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> typer.Typer:
     group = typer.Typer(no_args_is_help=True, help=TASKS_HELP)
     group.command("list")(list_tasks)
     group.command("show")(show_task)
+    group.command("parts")(parts)
     group.command("wait")(wait)
     group.command("cancel")(cancel)
     group.command("redrive")(redrive)
@@ -84,6 +85,23 @@ def show_task(ctx: typer.Context, id: TaskId, watch: Watch = False) -> None:
         return {**_document(task), "parents": parents}
 
     show(ctx, read, "tasks.one", watch=watch)
+
+
+def parts(ctx: typer.Context, id: TaskId, watch: Watch = False) -> None:
+    """Show the parts of a task that was divided: who ran each, and what came of it.
+
+    \b
+    Examples:
+      mesh tasks parts 01JD0000000000000000000000
+      mesh tasks parts 01JD0000000000000000000000 --json | jq -r '.parts[].node'
+    """
+
+    async def read(mesh: "Mesh") -> dict[str, Any]:
+        from meshd_cli.documents import part_document
+
+        return {"kind": "parts", "id": id, "parts": [part_document(part) for part in await mesh.tasks.parts(id)]}
+
+    show(ctx, read, "tasks.parts", watch=watch)
 
 
 def wait(

@@ -88,6 +88,22 @@ def one(document: "Document") -> "Iterator[RenderableType]":
             yield plain("    " + error["detail"].rstrip().replace("\n", "\n    "))
 
 
+def parts(document: "Document") -> "Iterator[RenderableType]":
+    """Yield one line per part of a divided task."""
+    rows = [
+        (
+            part["part"],
+            part["task"],
+            word(part["state"] or "forgotten"),
+            part["node"] or "-",
+            names(part["agents"]),
+            part["error"] or (_value(part["result"]) if part["state"] == "completed" else "-"),
+        )
+        for part in document["parts"]
+    ]
+    yield table(("PART", "TASK", "STATE", "NODE", "AGENTS", "RESULT OR ERROR"), rows)
+
+
 def waits(parents: Iterable[Mapping[str, Any]], *, total: int) -> str:
     """Return the tasks another depends on, each with its state."""
     shown = [f"{parent['id']} ({parent['state'] or 'forgotten'})" for parent in parents]
