@@ -4,15 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meshd.groups.announced import Announced
+    from meshd.groups.model import Skill, SkillNeed
     from meshd.mesh import Mesh
     from meshd.messages.model import Message
-    from meshd.nodes.model import Agent
+    from meshd.nodes.model import Agent, Level
+    from meshd.runtime.agents import AutonomousAgent, GroupTask
     from meshd.runtime.context import TaskContext
     from meshd.runtime.node import Node
     from meshd.runtime.signals import Reject, Retry
     from meshd.runtime.voting import Ballot
     from meshd.settings import Settings
     from meshd.sync import SyncMesh
+    from meshd.tasks.fan_out import FanOut
     from meshd.tasks.model import Priority, TaskState
     from meshd.tasks.request import TaskRequest
     from meshd.tasks.service import TaskHandle
@@ -21,8 +25,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Agent": "meshd.nodes.model",
+    "Announced": "meshd.groups.announced",
+    "AutonomousAgent": "meshd.runtime.agents",
     "Ballot": "meshd.runtime.voting",
     "Choice": "meshd.votes.model",
+    "FanOut": "meshd.tasks.fan_out",
+    "GroupTask": "meshd.runtime.agents",
+    "Level": "meshd.nodes.model",
     "Mesh": "meshd.mesh",
     "Message": "meshd.messages.model",
     "Node": "meshd.runtime.node",
@@ -33,6 +42,8 @@ _HOMES = {
     "Reject": "meshd.runtime.signals",
     "Retry": "meshd.runtime.signals",
     "Settings": "meshd.settings",
+    "Skill": "meshd.groups.model",
+    "SkillNeed": "meshd.groups.model",
     "SyncMesh": "meshd.sync",
     "TaskContext": "meshd.runtime.context",
     "TaskHandle": "meshd.tasks.service",
@@ -43,8 +54,13 @@ _HOMES = {
 
 __all__ = [
     "Agent",
+    "Announced",
+    "AutonomousAgent",
     "Ballot",
     "Choice",
+    "FanOut",
+    "GroupTask",
+    "Level",
     "Mesh",
     "Message",
     "Node",
@@ -55,6 +71,8 @@ __all__ = [
     "Reject",
     "Retry",
     "Settings",
+    "Skill",
+    "SkillNeed",
     "SyncMesh",
     "TaskContext",
     "TaskHandle",

@@ -32,6 +32,7 @@
     │   └── LogTrimmedError
     ├── DeadlineError                 allow more time, or accept
     ├── TaskNotCompletedError         the task ended without a result
+    ├── GroupFailedError              the announcement ended without all results
     ├── UnhandledMessageError         whoever was asked has no handler for it
     └── CorruptDataError              alarm: stored data cannot be what we wrote
 
@@ -39,7 +40,8 @@ Every error has a stable `code`, says whether a retry can help, and maps to one 
 Messages are lower case: the fact, its identifiers, then the fix.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from meshd.exit_codes import EXIT_CODES, ExitCode
 
@@ -347,6 +349,20 @@ class TaskNotCompletedError(MeshError):
         self.state = state
         self.reason = reason
         super().__init__(f"task {task_id} is {state}: {reason}")
+
+
+class GroupFailedError(MeshError):
+    """The announcement failed or was cancelled; what its group had done by then is in `results`, by role."""
+
+    code = "group_failed"
+
+    def __init__(self, announcement_id: str, *, state: str, reason: str, results: Mapping[str, Any]) -> None:
+        self.announcement_id = announcement_id
+        self.state = state
+        self.reason = reason
+        self.results = results
+        kept = f"; results that are there: {', '.join(sorted(results))}" if results else ""
+        super().__init__(f"announcement {announcement_id} is {state}: {reason}{kept}")
 
 
 class UnhandledMessageError(MeshError):

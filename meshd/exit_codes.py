@@ -51,6 +51,7 @@ EXIT_CODES: dict[str, ExitCode] = {
     "log_trimmed": ExitCode.DEGRADED,
     "deadline": ExitCode.TIMEOUT,
     "task_not_completed": ExitCode.FAILED,
+    "group_failed": ExitCode.FAILED,
     "unhandled_message": ExitCode.FAILED,
     "corrupt_data": ExitCode.CORRUPT,
 }

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from meshd.addressees import everyone
 from meshd.backends import Backend, redact
@@ -36,6 +36,9 @@ from meshd.upkeep import UpkeepReport, keep_up
 from meshd.uses import MessageUses
 from meshd.votes.service import VoteService
 
+if TYPE_CHECKING:
+    from meshd.groups.service import Groups
+
 T = TypeVar("T")
 
 
@@ -64,6 +67,8 @@ class Mesh:
         self._uses: MessageUses | None = None
         self._topology: TopologyService | None = None
         self._votes: VoteService | None = None
+        self._groups: Groups | None = None
+        self._client = ""
 
     @property
     def url(self) -> str:
@@ -108,6 +113,16 @@ class Mesh:
         return _opened(self._votes)
 
     @property
+    def groups(self) -> "Groups":
+        """Agents that team up, made for whoever asks first."""
+        if self._groups is None:
+            from meshd.teaming import groups_of  # noqa: PLC0415 -- for those who team up
+
+            name = self._settings.node_name or self._client
+            self._groups = groups_of(self.backend, self._settings.groups, name=name)
+        return self._groups
+
+    @property
     def records(self) -> RecordStore:
         return self.backend.records
 
@@ -126,7 +141,7 @@ class Mesh:
         if self._backend is None:
             url, backend = await open_first(self._urls, self._options)
             self._urls = (url,)
-            client = f"client:{new_id()}"
+            client = self._client = f"client:{new_id()}"
             self._backend = backend
             self._watcher = EndWatcher(backend.tasks, backend.events, topic=client)
             self._messages = self._open_messages(backend, client)
@@ -163,6 +178,8 @@ class Mesh:
 
     async def aclose(self) -> None:
         """Close the connection; waits in progress are cancelled. Idempotent."""
+        if self._groups is not None:
+            await self._groups.aclose()
         if self._watcher is not None:
             await self._watcher.aclose()
         if self._messages is not None:
@@ -174,7 +191,7 @@ class Mesh:
         if self._backend is not None:
             await self._backend.aclose()
         self._backend = self._watcher = self._tasks = self._nodes = self._access = self._memory = None
-        self._messages = self._uses = self._topology = self._votes = None
+        self._messages = self._uses = self._topology = self._votes = self._groups = None
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -227,6 +244,7 @@ class Mesh:
             policy=self._settings.task_policy(),
             max_payload_bytes=self._settings.max_payload_bytes,
             created_by=self._settings.node_name or client,
+            max_nodes=self._settings.groups.max_size,
         )
 
 

@@ -24,6 +24,7 @@ from meshd.errors import ConfigurationError, InvalidArgumentError, InvalidPayloa
 from meshd.ids import check_name
 from meshd.nodes.model import NodeTimings, NodeType
 from meshd.settings_bridge import BridgeSettings
+from meshd.settings_groups import GroupsSettings
 from meshd.settings_layers import Gathered, gather, leaf_keys
 from meshd.settings_memory import MemorySyncSettings
 from meshd.settings_messages import MessagesSettings
@@ -185,6 +186,7 @@ class Settings(BaseModel):
     peers: PeersSettings = PeersSettings()
     topology: TopologySettings = TopologySettings()
     votes: VotesSettings = VotesSettings()
+    groups: GroupsSettings = GroupsSettings()
     roles: RolesSettings = RolesSettings()
     bridge: BridgeSettings = BridgeSettings()
     logging: LoggingSettings = LoggingSettings()

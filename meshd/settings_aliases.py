@@ -17,6 +17,7 @@ FILE_ALIASES: Mapping[str, str] = MappingProxyType(
         "agents.auto_join_network": "auto_join_network",
         "agents.capabilities": "capabilities",
         "agents.specializations": "specializations",
+        "agents.max_agents_per_task": "groups.max_size",
         "task_distribution.load_balancing_algorithm": "task_distribution.algorithm",
         "tasks.task_timeout": "task_timeout_seconds",
         "tasks.max_concurrent_tasks": "max_capacity",
@@ -65,11 +66,8 @@ LATER_KEYS = frozenset(
         "atomspace",
         "network.atomspace_port",
         "network.auto_discover",
-        "network.message_buffer_size",
-        "agents.max_agents_per_task",
         "discovery.agent_discovery_interval",
         "tasks.coordination_strategy",
-        "performance.message_buffer_size",
         "logging.distributed_operations",
         "logging.atomspace_sync",
         "logging.agent_discovery",
@@ -89,9 +87,13 @@ IN_EFFECT: Mapping[str, Any] = MappingProxyType(
         "logging.distributed_operations": False,
         "logging.atomspace_sync": False,
         "logging.agent_discovery": False,
+        "atomspace.batch_sync_size": 1_000,
     }
 )
 """Later keys that may be written as long as they ask for what happens anyway."""
+
+NEEDLESS = frozenset({"network.message_buffer_size", "performance.message_buffer_size"})
+"""Keys that may have any value: a message of any size up to `messages.max_bytes` arrives whole without a buffer."""
 
 
 def is_later(key: str) -> bool:
@@ -102,4 +104,4 @@ def is_later(key: str) -> bool:
 
 def is_in_effect(key: str, value: object) -> bool:
     """Return whether the mesh does what this later key asks for without it."""
-    return key in IN_EFFECT and value == IN_EFFECT[key]
+    return key in NEEDLESS or (key in IN_EFFECT and value == IN_EFFECT[key])

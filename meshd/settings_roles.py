@@ -1,25 +1,26 @@
 """Settings of roles: which of the mesh's own jobs a node is willing to do, and how leaders of them are elected."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from meshd.role_names import RoleName
+
 if TYPE_CHECKING:
     from meshd.votes.leading import Lease
-
-RoleName = Literal["topology", "consensus", "reclaim"]
 
 
 class RolesSettings(BaseModel):
     """The mesh's own jobs. Topology and consensus are for one node at a time, elected among the willing.
 
-    Reclaim needs nobody: every node does its share of it anyway, and whoever plays it does it without pause.
+    Groups is played by all that are willing at once. Reclaim needs nobody: every node does its share of it anyway, and
+    whoever plays it does it without pause.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    play: tuple[RoleName, ...] = ("topology", "consensus")
+    play: tuple[RoleName, ...] = (RoleName.TOPOLOGY, RoleName.CONSENSUS, RoleName.GROUPS)
     """Roles this node stands for."""
     interval_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Shortest time from one round of a role to the next."""

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from meshd.memory.requesting import Progress
 from meshd.memory.syncing import SyncReport
@@ -28,6 +28,9 @@ from meshd.upkeep import UpkeepReport
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+if TYPE_CHECKING:
+    from meshd.sync_groups import SyncGroups
 
 
 class _Portal:
@@ -69,6 +72,7 @@ class SyncTaskHandle:
         self.result = portal.wrap(handle.result)
         self.cancel = portal.wrap(handle.cancel)
         self.explain = portal.wrap(handle.explain)
+        self.parts = portal.wrap(handle.parts)
 
     def __repr__(self) -> str:
         return f"SyncTaskHandle({self.id!r})"
@@ -81,6 +85,7 @@ class SyncTasks:
         self._portal = portal
         self._tasks = tasks
         self.submit = self._wrap_submit(tasks.submit)
+        self.fan_out = self._wrap_submit(tasks.fan_out)
         self.get = portal.wrap(tasks.get)
         self.list = portal.wrap(tasks.list)
         self.ended = portal.wrap(tasks.ended)
@@ -90,6 +95,7 @@ class SyncTasks:
         self.explain = portal.wrap(tasks.explain)
         self.parents = portal.wrap(tasks.parents)
         self.why_not = portal.wrap(tasks.why_not)
+        self.parts = portal.wrap(tasks.parts)
         self.counts = portal.wrap(tasks.counts)
         self.sweep = portal.wrap(tasks.sweep)
         self.reprioritize = portal.wrap(tasks.reprioritize)
@@ -174,6 +180,7 @@ class SyncMesh:
     def __init__(self, url: str | None = None, *, mesh: str | None = None, settings: Settings | None = None) -> None:
         self._mesh = Mesh(url, mesh=mesh, settings=settings)
         self._portal: _Portal | None = None
+        self._groups: SyncGroups | None = None
 
     @property
     def url(self) -> str:
@@ -185,6 +192,15 @@ class SyncMesh:
         """The mesh's name."""
         return self._mesh.name
 
+    @property
+    def groups(self) -> "SyncGroups":
+        """Agents that team up, made for whoever asks first."""
+        if self._groups is None:
+            from meshd.sync_groups import SyncGroups  # noqa: PLC0415 -- for those who team up
+
+            self._groups = SyncGroups(self._open_portal(), self._mesh.groups)
+        return self._groups
+
     def open(self) -> Self:
         """Connect to the store; see `Mesh.open`. Idempotent."""
         self._open_portal()
@@ -193,6 +209,7 @@ class SyncMesh:
     def close(self) -> None:
         """Close the connection. Idempotent."""
         portal, self._portal = self._portal, None
+        self._groups = None
         if portal is not None:
             portal.call(self._mesh.aclose())
             portal.close()

@@ -45,6 +45,22 @@ def memory_keys(incomplete: str) -> list[str]:
     return _ask(keys, incomplete)
 
 
+def announcement_ids(incomplete: str) -> list[str]:
+    """Return ids of announcements that are open."""
+
+    async def ids(mesh: "Mesh") -> list[str]:
+        return [each.id for each in await mesh.groups.list(state="open", limit=30)]
+
+    return _ask(ids, incomplete)
+
+
+def skill_levels(incomplete: str) -> list[str]:
+    """Return the levels a skill can have."""
+    from meshd.nodes.model import Level
+
+    return [level.name.lower() for level in Level if level.name.lower().startswith(incomplete)]
+
+
 def task_types(incomplete: str) -> list[str]:
     """Return the types some live node has a handler for."""
 

@@ -19,6 +19,7 @@ HINTS = {
     "stale_read": "read again, or `mesh sync` first",
     "deadline": "it goes on; `mesh tasks wait ID` waits for it",
     "unhandled_message": "`mesh message unhandled` lists what no handler took, and why",
+    "group_failed": "`mesh explain ID` tells who was chosen and who was not; `mesh groups show ID` has the results",
     "task_not_completed": "`mesh tasks show ID` has every error; `mesh tasks redrive ID` runs it again",
 }
 

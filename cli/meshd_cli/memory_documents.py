@@ -9,7 +9,7 @@ from meshd.memory.entries import Entry, Saved, Writing
 from meshd.memory.history import Logged
 from meshd.memory.model import Member, StoreClock
 from meshd.memory.plans import Undone
-from meshd.memory.syncing import SyncState
+from meshd.memory.syncing import WINDOW_S, SyncState
 from meshd.memory.undo import UndoReport
 from meshd.memory.watching import Change
 from meshd_cli.documents import moment
@@ -21,6 +21,7 @@ def entry_document(entry: Entry[Any]) -> dict[str, Any]:
         "key": entry.key,
         "value": entry.value,
         "version": entry.winner.name,
+        "edition": entry.winner.edition,
         "versions": list(entry.versions),
         "is_conflict": entry.is_conflict,
         "needs_person": entry.needs_person,
@@ -38,6 +39,7 @@ def writing_document(writing: Writing) -> dict[str, Any]:
     """Return one version."""
     return {
         "version": writing.name,
+        "edition": writing.edition,
         "value": writing.value,
         "is_deletion": writing.is_deletion,
         **_origin(writing),
@@ -118,11 +120,17 @@ def _replica_document(member: Member, known: StoreClock) -> dict[str, Any]:
         "sent": state.sent,
         "conflicts": state.conflicts,
         "rejected": state.refused + state.damaged,
+        "items_per_second": round(state.recent_items / WINDOW_S, 3),
+        "success_percent": _share(state.recent_tries - state.recent_failures, state.recent_tries),
         "reported_at": moment(member.seen_ms),
         "reported_age_seconds": round(max(0, known.now_ms - member.seen_ms) / 1000, 3),
         "synced_at": moment(state.synced_ms or None),
         "is_equal": state.is_equal,
     }
+
+
+def _share(good: int, tried: int) -> float | None:
+    return round(100 * good / tried, 1) if tried else None
 
 
 def change_document(change: Change) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from meshd.groups.model import Offer
-from meshd.groups.shares import is_even, price
+from meshd.groups.shares import DEFAULT_SHARES, ShareRules, is_even, price
 
 EXACT_OFFERS = 12
 EXACT_WORK = EXACT_OFFERS * 2**EXACT_OFFERS
@@ -51,14 +51,21 @@ _Group = tuple[float, tuple[int, ...]]
 """Total price, and places in the list of choices, in order."""
 
 
-def cover(names: Iterable[str], offers: Iterable[Offer], *, max_size: int, salt: str = "") -> Cover | None:
+def cover(
+    names: Iterable[str],
+    offers: Iterable[Offer],
+    *,
+    max_size: int,
+    salt: str = "",
+    shares: ShareRules = DEFAULT_SHARES,
+) -> Cover | None:
     """Return the cheapest group of at most `max_size` that covers all `names`; `None` if none was found.
 
     One offer of each agent at most; their order changes nothing. The salt is the announcement's id. It decides between
     equal prices, so that announcements made at once do not all ask the same agents first; without it, the name does.
     """
     wanted = tuple(dict.fromkeys(names))
-    choices = _choices(wanted, offers, salt=salt)
+    choices = _choices(wanted, offers, salt=salt, shares=shares)
     everything = (1 << len(wanted)) - 1
     if _union(choices) != everything:
         return None
@@ -67,11 +74,17 @@ def cover(names: Iterable[str], offers: Iterable[Offer], *, max_size: int, salt:
         found = _least(choices, everything, max_size=max_size)
     else:
         found = _greedy(choices, everything, max_size=max_size)
-    return None if found is None else _cover(wanted, found, is_least=is_exact, even=is_even(salt))
+    return None if found is None else _cover(wanted, found, is_least=is_exact, even=is_even(salt, shares))
 
 
 def price_with(
-    agent: str, names: Iterable[str], offers: Iterable[Offer], *, max_size: int, salt: str = ""
+    agent: str,
+    names: Iterable[str],
+    offers: Iterable[Offer],
+    *,
+    max_size: int,
+    salt: str = "",
+    shares: ShareRules = DEFAULT_SHARES,
 ) -> float | None:
     """Return the price of the cheapest group that has this agent in it; `None` if it offers nothing or none was found.
 
@@ -82,8 +95,8 @@ def price_with(
     if own is None or max_size < 1:
         return None
     others = [name for name in names if name not in own.skills]
-    rest = cover(others, offered.values(), max_size=max_size - 1, salt=salt)
-    return None if rest is None else rest.price + price(own, even=is_even(salt))
+    rest = cover(others, offered.values(), max_size=max_size - 1, salt=salt, shares=shares)
+    return None if rest is None else rest.price + price(own, even=is_even(salt, shares), shares=shares)
 
 
 def least_size(names: Iterable[str], offers: Iterable[Offer]) -> int | None:
@@ -96,16 +109,18 @@ def least_size(names: Iterable[str], offers: Iterable[Offer]) -> int | None:
     return next((size for size in sizes if cover(wanted, offered, max_size=size) is not None), None)
 
 
-def _choices(wanted: Sequence[str], offers: Iterable[Offer], *, salt: str) -> list[_Choice]:
+def _choices(wanted: Sequence[str], offers: Iterable[Offer], *, salt: str, shares: ShareRules) -> list[_Choice]:
     """Return the offers that can matter, by price."""
-    even = is_even(salt)
+    even = is_even(salt, shares)
     bits = {name: 1 << place for place, name in enumerate(wanted)}
     cheapest: dict[int, _Choice] = {}
     for offer in offers:
         skills = 0
         for name in offer.skills:
             skills |= bits.get(name, 0)
-        choice = _Choice(offer=offer, skills=skills, price=price(offer, even=even), tie=_tie(offer.agent, salt))
+        choice = _Choice(
+            offer=offer, skills=skills, price=price(offer, even=even, shares=shares), tie=_tie(offer.agent, salt)
+        )
         rival = cheapest.get(skills)
         if skills and (rival is None or (choice.price, choice.tie) < (rival.price, rival.tie)):
             cheapest[skills] = choice

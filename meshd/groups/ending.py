@@ -37,6 +37,12 @@ def end(announcement: Announcement, state: AnnouncementState, *, now_ms: int, re
     )
 
 
+def is_overdue(announcement: Announcement, *, now_ms: int) -> bool:
+    """Return whether its deadline has passed; what waits for others has none yet."""
+    is_waiting = announcement.state is AnnouncementState.WAITING
+    return now_ms >= announcement.deadline_ms and not (announcement.state.is_over or is_waiting)
+
+
 def overdue(announcement: Announcement, *, now_ms: int) -> Step:
     """Return the announcement as failed, since its deadline has passed."""
     return end(announcement, AnnouncementState.FAILED, now_ms=now_ms, reason="its deadline has passed")

@@ -125,6 +125,7 @@ def _formed(announcement: Announcement, *, now_ms: int) -> Step:
             epoch=epoch,
             token=token,
             updated_ms=now_ms,
+            node=invitation.node,
         )
         for agent, invitation in announcement.invitations.items()
     }

@@ -1,13 +1,13 @@
-"""What can happen to an announcement: an event for each of the twelve messages, for time, for deaths and full agents.
+"""What can happen to an announcement: an event for each of the twelve messages, for time, deaths and other work.
 
 Each event may come late, twice or out of order; `protocol.apply` says what becomes of it in every state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meshd.groups.model import Offer
+from meshd.groups.model import AnnouncementState, Offer
 from meshd.groups.slots import Hold
 
 
@@ -30,6 +30,13 @@ class SkillOffered:
     """SKILL_OFFER: an agent can, and has room for it."""
 
     offer: Offer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffersGathered:
+    """SKILL_OFFER of several, heard together: no more are waited for, the best of all are invited."""
+
+    offers: Sequence[Offer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +137,14 @@ class SlotMissed:
     round: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OthersSeen:
+    """Announcements that this one waits for, or is a part of, were looked at."""
+
+    states: Mapping[str, AnnouncementState | None]
+    """`None`: it is not kept (any more)."""
+
+
 MemberEvent = TaskUpdated | TaskCompleted | TaskFailed
 """What only a member may say, with the epoch and token it was given."""
 
@@ -137,6 +152,7 @@ GroupEvent = (
     TaskAnnounced
     | SkillQueried
     | SkillOffered
+    | OffersGathered
     | GroupInvited
     | GroupAccepted
     | GroupRejected
@@ -147,4 +163,5 @@ GroupEvent = (
     | Ticked
     | AgentDied
     | SlotMissed
+    | OthersSeen
 )

@@ -209,6 +209,7 @@ def _invited(announcement: Announcement, plan: Mapping[str, tuple[str, ...]], *,
             round=announcement.round + 1,
             roles=roles,
             expires_ms=expires_ms,
+            node=announcement.offers[agent].node,
         )
         for agent, roles in sorted(plan.items())
     }

@@ -27,6 +27,8 @@ class GroupMessage(StrEnum):
 
 
 class AnnouncementState(StrEnum):
+    WAITING = "waiting"
+    """What it depends on has not completed; nobody is asked yet."""
     ANNOUNCED = "announced"
     """Offers are taken."""
     NEGOTIATING = "negotiating"
@@ -150,8 +152,12 @@ class Offer:
     cost: float = 1.0
     given: float = 0.0
     """As the candidate's when it offered."""
+    node: str = ""
+    """Where the agent lives."""
     unanswered: int = 0
     """Invitations it let run out; it is asked again only when nobody else covers the gap, and after two not at all."""
+    free: int = 0
+    """Its free slots when it offered; 0 where that is not said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +173,7 @@ class Invitation:
     expires_ms: int
     """The hold in the agent's book stays at least as long as the record has this invitation, whatever the time."""
     accepted: bool = False
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +197,7 @@ class Member:
     """When it was last heard."""
     is_done: bool = False
     """Its result is among the announcement's."""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +212,12 @@ class Announcement:
     max_size: int = 5
     urgency: Urgency = Urgency.NORMAL
     partial: PartialPolicy = PartialPolicy.FAIL
+    depends_on: tuple[str, ...] = ()
+    """Announcements that complete before anybody is asked; if one of them fails, so does this one."""
+    awaits: tuple[str, ...] = ()
+    """Those of them that are not known to have completed."""
+    parent: str = ""
+    """The announcement this is a part of; it ends when that one does."""
     state: AnnouncementState = AnnouncementState.ANNOUNCED
     epoch: int = 0
     """Rises with each formation. Who is no member any more is refused, always; a survivor's old one counts."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from meshd.groups.covering import cover, least_size
-from meshd.groups.model import Announcement, Candidate, Offer, Skill, SkillNeed
+from meshd.groups.model import Announcement, AnnouncementState, Candidate, Offer, Skill, SkillNeed
 from meshd.groups.scoring import DEFAULT_RULES, ScoreRules, brought, has_room, meets, offer_of
 from meshd.groups.skills import level_at, level_name
 from meshd.groups.steps import open_needs
@@ -19,6 +19,8 @@ class ObstacleKind(StrEnum):
 
     OVER = "over"
     """The announcement has ended."""
+    WAITING = "waiting"
+    """The announcement waits for others to complete."""
     MEMBER = "member"
     """It is in the group already."""
     INVITED = "invited"
@@ -29,6 +31,8 @@ class ObstacleKind(StrEnum):
     """It rejected, did not answer, did not start or failed: it is not asked again for this announcement."""
     DIED = "died"
     """It died while it was invited or a member; under a later incarnation it may offer."""
+    AWAY = "away"
+    """The node it lives on is not alive."""
     LACKS = "lacks"
     """It has none of the skills that are open, at the level asked for."""
     FULL = "full"
@@ -50,6 +54,8 @@ class Obstacle:
 class UnblockKind(StrEnum):
     """What a pending announcement waits for."""
 
+    OTHER_WORK = "other_work"
+    """What it waits for has not completed."""
     SKILL = "skill"
     """Nobody has the skill at the level asked for."""
     ROOM = "room"
@@ -83,9 +89,11 @@ def why_not(
     candidate: Candidate, announcement: Announcement, now_ms: int, rules: ScoreRules = DEFAULT_RULES
 ) -> list[Obstacle]:
     """Return every predicate that fails for this agent; none: it may offer."""
-    if announcement.state.is_over:
-        return [Obstacle(kind=ObstacleKind.OVER, detail=f"the announcement is {announcement.state}")]
     found = of_past(candidate, announcement)
+    if announcement.state.is_over:
+        return [*found, Obstacle(kind=ObstacleKind.OVER, detail=f"the announcement is {announcement.state}")]
+    if announcement.state is AnnouncementState.WAITING:
+        found.append(Obstacle(kind=ObstacleKind.WAITING, detail=f"it waits for {_awaited(announcement)}"))
     needs = open_needs(announcement)
     if not needs:
         held = ", ".join(sorted({*announcement.members, *announcement.invitations}))
@@ -95,6 +103,10 @@ def why_not(
     elif not brought(candidate, needs, now_ms, rules):
         found += [_lack(candidate, need, now_ms, rules) for need in needs if not _has(candidate, need, now_ms, rules)]
     return found + of_room(candidate, rules)
+
+
+def _awaited(announcement: Announcement) -> str:
+    return ", ".join(announcement.awaits)
 
 
 def of_past(candidate: Candidate, announcement: Announcement) -> list[Obstacle]:
@@ -130,6 +142,8 @@ def unblocking(
     needs = open_needs(announcement)
     if announcement.state.is_over or not needs:
         return []
+    if announcement.state is AnnouncementState.WAITING:
+        return [Unblock(kind=UnblockKind.OTHER_WORK, detail=f"that {_awaited(announcement)} completes")]
     offers: list[Offer] = []
     for one in candidates:
         offer = None if of_past(one, announcement) else offer_of(one, needs, now_ms, rules)

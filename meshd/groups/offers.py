@@ -5,11 +5,13 @@ Invariant: an offer is from a live agent that was not refused, of its latest lif
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from meshd.errors import InvalidArgumentError, InvalidTransitionError
-from meshd.groups.happenings import SkillOffered, SkillQueried, TaskAnnounced
+from meshd.groups.happenings import OffersGathered, SkillOffered, SkillQueried, TaskAnnounced
 from meshd.groups.inviting import OPEN, invite, withdraw
 from meshd.groups.model import Announcement, AnnouncementState, GroupMessage, Offer, SkillNeed
+from meshd.groups.shares import is_even, price
 from meshd.groups.steps import Rules, Step, open_needs, say
 from meshd.ids import check_name
 
@@ -21,7 +23,8 @@ MAX_LIFETIME_MS = 30 * 86_400_000
 def announce(draft: Announcement, *, now_ms: int, rules: Rules) -> Announcement:
     """Return the announcement as it is first written: checked, with its times set. Its id is never used again.
 
-    A deadline of 0 is `rules.lifetime_ms` from now; a formation time of 0 is `rules.formation_ms` from now.
+    A deadline of 0 is `rules.lifetime_ms` from now; a formation time of 0 is `rules.formation_ms` from now. If it waits
+    for others, all its times are counted anew from when they have completed.
 
     Raises:
         InvalidArgumentError: it asks for nothing, for too much, or for something that is over already.
@@ -39,7 +42,8 @@ def announce(draft: Announcement, *, now_ms: int, rules: Rules) -> Announcement:
         raise InvalidArgumentError(f"announcement {draft.id}: its time to form is over; leave it 0, or set it ahead")
     return replace(
         draft,
-        state=AnnouncementState.ANNOUNCED,
+        state=AnnouncementState.WAITING if draft.depends_on else AnnouncementState.ANNOUNCED,
+        awaits=draft.depends_on,
         announced_ms=now_ms,
         offers_until_ms=min(now_ms + rules.offer_window_ms, deadline_ms),
         forms_until_ms=min(forms_until_ms, deadline_ms),
@@ -48,12 +52,12 @@ def announce(draft: Announcement, *, now_ms: int, rules: Rules) -> Announcement:
 
 
 def tell(announcement: Announcement, event: TaskAnnounced) -> Step:
-    """Return what tells agents of the announcement: nothing once it is over, nothing to those it does not ask.
+    """Return what tells agents of the announcement: nothing to those it does not ask.
 
     Raises:
-        InvalidTransitionError: it is over.
+        InvalidTransitionError: it is over, or waits for others.
     """
-    if announcement.state.is_over:
+    if announcement.state.is_over or announcement.state is AnnouncementState.WAITING:
         raise InvalidTransitionError(announcement.id, state=announcement.state, event="task_announce")
     return Step(
         announcement=announcement,
@@ -94,7 +98,24 @@ def offer(announcement: Announcement, event: SkillOffered, *, now_ms: int, rules
     An offer that is late, of an earlier life, of an agent that was refused, or of no skill that is needed changes
     nothing. One of a later life than was invited ends that invitation.
     """
-    made = _needed(announcement, event.offer)
+    step = _taken(announcement, event.offer, rules=rules)
+    is_awaited = now_ms < announcement.offers_until_ms and len(step.announcement.offers) < rules.enough_offers
+    if step.announcement is announcement or is_awaited:
+        return step
+    return step.then(lambda current: invite(current, now_ms=now_ms, rules=rules))
+
+
+def gather(announcement: Announcement, event: OffersGathered, *, now_ms: int, rules: Rules) -> Step:
+    """Return the announcement with those of the offers that count, and the best of all invited."""
+    step = Step(announcement=announcement)
+    for each in event.offers:
+        step = step.then(partial(_taken, made=each, rules=rules))
+    return step.then(lambda current: invite(current, now_ms=now_ms, rules=rules))
+
+
+def _taken(announcement: Announcement, made: Offer, *, rules: Rules) -> Step:
+    """Return the announcement with the offer, if it counts."""
+    made = _needed(announcement, made)
     if announcement.state not in OPEN or not _is_welcome(announcement, made):
         return Step(announcement=announcement)
     before = announcement.offers.get(made.agent)
@@ -107,9 +128,7 @@ def offer(announcement: Announcement, event: SkillOffered, *, now_ms: int, rules
     invitation = announcement.invitations.get(made.agent)
     if invitation is not None and invitation.incarnation < made.incarnation:
         step = step.then(lambda current: withdraw(current, [made.agent]))
-    if now_ms < announcement.offers_until_ms and len(step.announcement.offers) < rules.enough_offers:
-        return step
-    return step.then(lambda current: invite(current, now_ms=now_ms, rules=rules))
+    return step
 
 
 def _check_needs(draft: Announcement) -> None:
@@ -155,7 +174,8 @@ def _best(announcement: Announcement, offers: Mapping[str, Offer], *, rules: Rul
     kept = dict.fromkeys(
         agent for agent in offers if agent in announcement.invitations or agent in announcement.members
     )
-    best_first = sorted(offers.values(), key=lambda one: (one.unanswered, -one.score, one.agent))
+    even = is_even(announcement.id)
+    best_first = sorted(offers.values(), key=lambda one: (one.unanswered, price(one, even=even), one.agent))
     columns = [[one.agent for one in best_first if need.name in one.skills] for need in announcement.needs]
     for row in range(len(offers)):
         for column in columns:

@@ -1,14 +1,15 @@
 """The protocol of working groups: `apply(announcement, event)` says all that an announcement may become.
 
-    announced <──> negotiating ──> formed ──> running ──> completed
-                                     ↑ │         │
-                                     │ └─────────┴──> reforming ──┐
-                                     └────────────────────────────┘
+    waiting ──> announced <──> negotiating ──> formed ──> running ──> completed
+                                                 ↑ │         │
+                                                 │ └─────────┴──> reforming ──┐
+                                                 └────────────────────────────┘
     from everywhere: failed, cancelled
 
 Guarantees: what is over stays as it is; a group is formed in one step or not at all, of agents that accepted and whose
 slots are held; each formation raises epoch and token, and who is no member (any more) is refused; a repeated event
-changes nothing; results stay; whoever ticks an announcement when `next_visit` says ends it by its deadline.
+changes nothing; results stay; whoever ticks an announcement when `next_visit` says ends it by its deadline, which what
+waits for others does not have yet.
 
 Several hubs may work on one announcement: each reads it, applies an event, and writes it only if nobody else did.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import assert_never
 
-from meshd.groups.ending import SAID, cancel, overdue
+from meshd.groups.ending import SAID, cancel, is_overdue, overdue
 from meshd.groups.forming import form, say_formed, say_start, start
 from meshd.groups.happenings import (
     AgentDied,
@@ -27,6 +28,8 @@ from meshd.groups.happenings import (
     GroupInvited,
     GroupRejected,
     MemberEvent,
+    OffersGathered,
+    OthersSeen,
     SkillOffered,
     SkillQueried,
     SlotMissed,
@@ -40,7 +43,8 @@ from meshd.groups.happenings import (
 )
 from meshd.groups.inviting import accept, invite, miss, reject, say_invited, take_of
 from meshd.groups.model import Announcement, AnnouncementState
-from meshd.groups.offers import announce, offer, query, tell
+from meshd.groups.offers import announce, gather, offer, query, tell
+from meshd.groups.phases import see
 from meshd.groups.slots import Confirm
 from meshd.groups.steps import Rules, Step, releases, say
 from meshd.groups.timing import next_visit, tick
@@ -57,15 +61,11 @@ def apply(announcement: Announcement, event: GroupEvent, *, now_ms: int, rules: 
         InvalidArgumentError: what is said can never be right.
         InvalidTransitionError: the announcement is in a state in which this cannot be.
     """
-    if now_ms >= announcement.deadline_ms and not announcement.state.is_over and not isinstance(event, TaskCancelled):
+    if is_overdue(announcement, now_ms=now_ms) and not isinstance(event, TaskCancelled):
         return overdue(announcement, now_ms=now_ms)
     match event:
-        case TaskAnnounced():
-            return tell(announcement, event)
-        case SkillQueried():
-            return query(announcement, event, now_ms=now_ms, rules=rules)
-        case SkillOffered():
-            return offer(announcement, event, now_ms=now_ms, rules=rules)
+        case TaskAnnounced() | SkillQueried() | SkillOffered() | OffersGathered():
+            return _ask(announcement, event, now_ms=now_ms, rules=rules)
         case GroupInvited():
             return invite(announcement, now_ms=now_ms, rules=rules)
         case GroupAccepted() | GroupRejected() | SlotMissed():
@@ -82,6 +82,8 @@ def apply(announcement: Announcement, event: GroupEvent, *, now_ms: int, rules: 
             return die(announcement, event, now_ms=now_ms, rules=rules)
         case Ticked():
             return tick(announcement, now_ms=now_ms, rules=rules)
+        case OthersSeen():
+            return see(announcement, event, now_ms=now_ms)
         case _:
             assert_never(event)
 
@@ -128,6 +130,24 @@ def outstanding(announcement: Announcement, *, now_ms: int) -> Step:
             *(one for each in untold for one in say_start(announcement, each)),
         ),
     )
+
+
+def _ask(
+    announcement: Announcement,
+    event: TaskAnnounced | SkillQueried | SkillOffered | OffersGathered,
+    *,
+    now_ms: int,
+    rules: Rules,
+) -> Step:
+    match event:
+        case TaskAnnounced():
+            return tell(announcement, event)
+        case SkillQueried():
+            return query(announcement, event, now_ms=now_ms, rules=rules)
+        case SkillOffered():
+            return offer(announcement, event, now_ms=now_ms, rules=rules)
+        case OffersGathered():
+            return gather(announcement, event, now_ms=now_ms, rules=rules)
 
 
 def _answer(

@@ -28,9 +28,9 @@ def mean_at(reputation: Reputation, now_ms: int) -> float:
     return (now.completed + PRIOR_COMPLETED) / (now.completed + now.failed + PRIOR_COMPLETED + PRIOR_FAILED)
 
 
-def standing_at(reputation: Reputation, now_ms: int) -> float:
+def standing_at(reputation: Reputation, now_ms: int, floor: float = FLOOR) -> float:
     """Return what counts when agents are chosen: the mean, never under the floor."""
-    return max(FLOOR, mean_at(reputation, now_ms))
+    return max(floor, mean_at(reputation, now_ms))
 
 
 def recorded(reputation: Reputation, *, is_success: bool, at_ms: int) -> Reputation:

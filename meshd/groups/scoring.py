@@ -1,6 +1,4 @@
-"""How well an agent would do its part in a piece of work: one score, explained term by term. Pure.
-
-    score = Σ weight · term / Σ weight
+"""How well an agent would do its part in a piece of work: terms and weights of the scorer, `meshd/scoring.py`. Pure.
 
     level         .20   mean level of the skills it would bring / 4
     success       .30   mean of their success rates: declared worth four outcomes, then what was recorded
@@ -20,10 +18,12 @@ from enum import StrEnum
 
 from meshd.errors import InvalidArgumentError
 from meshd.groups.model import Candidate, Offer, Skill, SkillNeed
-from meshd.groups.reputation import standing_at
+from meshd.groups.reputation import FLOOR, standing_at
 from meshd.groups.shares import given_at
 from meshd.groups.skills import UNKNOWN_MS, EvidenceRule, level_at, success_at, time_ms
 from meshd.nodes.model import Level
+from meshd.scoring import Scored
+from meshd.scoring import scored as weighted_mean
 
 
 class Term(StrEnum):
@@ -56,6 +56,8 @@ class ScoreRules:
     """Mean time that is worth half."""
     least_availability: float = 0.2
     """Free share of its slots an agent must have to offer: at 5 slots, one."""
+    floor: float = FLOOR
+    """Least reputation that counts when agents are chosen."""
     evidence: EvidenceRule | None = None
     """When recorded outcomes speak for another level; `None`: the declared one holds."""
 
@@ -63,25 +65,11 @@ class ScoreRules:
 DEFAULT_RULES = ScoreRules()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """An agent's score for a piece of work, with the terms it is made of."""
-
-    agent: str
-    score: float
-    terms: Mapping[Term, float]
-
-    @property
-    def order(self) -> tuple[float, float, str]:
-        """Sorts the best first."""
-        return (-self.score, -self.terms[Term.SUCCESS], self.agent)
-
-
 def check_rules(rules: ScoreRules) -> ScoreRules:
     """Return the rules unchanged if every agent can be scored by them.
 
     Raises:
-        InvalidArgumentError: a weight is under 0, all are 0, the pace is not over 0, or the share is outside 0 to 1.
+        InvalidArgumentError: a weight is under 0, all are 0, the pace is not over 0, or a share is outside 0 to 1.
     """
     for term, weight in rules.weights.items():
         if not (math.isfinite(weight) and weight >= 0):
@@ -92,6 +80,8 @@ def check_rules(rules: ScoreRules) -> ScoreRules:
         raise InvalidArgumentError(f"pace of {rules.pace_ms} ms is not over 0")
     if not 0 <= rules.least_availability <= 1:
         raise InvalidArgumentError(f"least availability {rules.least_availability} is not 0 to 1")
+    if not 0 <= rules.floor <= 1:
+        raise InvalidArgumentError(f"floor {rules.floor} of the reputation is not 0 to 1")
     return rules
 
 
@@ -110,10 +100,10 @@ def brought(
     return tuple(name for name, is_met in met.items() if is_met)
 
 
-def scored(candidate: Candidate, names: Sequence[str], now_ms: int, rules: ScoreRules = DEFAULT_RULES) -> Scored:
+def scored(candidate: Candidate, names: Sequence[str], now_ms: int, rules: ScoreRules = DEFAULT_RULES) -> Scored[Term]:
     """Return how well it would do with these skills of its own; with none, with nothing to show for it."""
     terms = terms_of(candidate, names, now_ms, rules)
-    return Scored(agent=candidate.agent, score=weighed(terms, rules.weights), terms=terms)
+    return weighted_mean(candidate.agent, terms, rules.weights, tie=(terms[Term.SUCCESS],))
 
 
 def terms_of(
@@ -128,14 +118,9 @@ def terms_of(
         Term.SUCCESS: sum(success_at(skill, now_ms) for skill in used) / count,
         Term.AVAILABILITY: candidate.availability,
         Term.TIME: rules.pace_ms / (rules.pace_ms + slowest),
-        Term.REPUTATION: standing_at(candidate.reputation, now_ms),
+        Term.REPUTATION: standing_at(candidate.reputation, now_ms, rules.floor),
         Term.COST: 1 / (1 + max(0.0, candidate.cost)),
     }
-
-
-def weighed(terms: Mapping[Term, float], weights: Mapping[Term, float]) -> float:
-    """Return the weighted mean of the terms."""
-    return sum(weight * terms[term] for term, weight in weights.items()) / sum(weights.values())
 
 
 def offer_of(
@@ -156,6 +141,8 @@ def offer_of(
         estimated_ms=max(time_ms(candidate.skills[name]) for name in names),
         cost=candidate.cost,
         given=given_at(candidate, now_ms),
+        node=candidate.node,
+        free=candidate.slots - candidate.taken,
     )
 
 
@@ -167,7 +154,7 @@ def has_room(candidate: Candidate, rules: ScoreRules = DEFAULT_RULES) -> bool:
 
 def ranked(
     candidates: Iterable[Candidate], need: SkillNeed, now_ms: int, rules: ScoreRules = DEFAULT_RULES
-) -> list[Scored]:
+) -> list[Scored[Term]]:
     """Return those that have the skill at the level asked for, the best first, busy ones too."""
     able = (one for one in candidates if meets(one.skills.get(need.name), need, now_ms, rules))
     return sorted((scored(one, (need.name,), now_ms, rules) for one in able), key=lambda found: found.order)

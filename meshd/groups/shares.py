@@ -8,19 +8,27 @@ equally good that is each in turn, and while there is much to do one that scores
 its id, looks at no score (price = 1 + given), and nobody is passed over for good.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 from meshd.groups.fading import faded
 from meshd.groups.model import GIVEN_HALF_LIFE_MS, Candidate, Offer
 
-EMPHASIS = 3
-"""Power of the score: how much more work the better agent gets."""
 LEAST_SCORE = 0.01
 """Lower scores are taken for this one, so that every price is finite."""
 
-EVEN_ONE_IN = 20
-"""Of so many announcements one looks at no score."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareRules:
+    """How much merit counts when work is shared."""
+
+    emphasis: float = 3.0
+    """Power of the score: how much more work the better agent gets."""
+    even_one_in: int = 20
+    """Of so many announcements one looks at no score; 0: none does, 1: all do."""
+
+
+DEFAULT_SHARES = ShareRules()
 
 
 def given_at(candidate: Candidate, now_ms: int) -> float:
@@ -34,12 +42,12 @@ def invited(candidate: Candidate, *, at_ms: int) -> Candidate:
     return replace(candidate, taken=candidate.taken + 1, given=given_at(candidate, at_ms) + 1, given_ms=at_ms)
 
 
-def is_even(salt: str) -> bool:
+def is_even(salt: str, shares: ShareRules = DEFAULT_SHARES) -> bool:
     """Return whether the announcement of this id looks at no score; without an id it does look."""
-    return bool(salt) and crc32(salt.encode()) % EVEN_ONE_IN == 0
+    return bool(salt) and shares.even_one_in > 0 and crc32(salt.encode()) % shares.even_one_in == 0
 
 
-def price(offer: Offer, *, even: bool = False) -> float:
+def price(offer: Offer, *, even: bool = False, shares: ShareRules = DEFAULT_SHARES) -> float:
     """Return what taking the offer is counted as, 1 or more; `even`: whatever its score."""
-    merit = 1.0 if even else min(1.0, max(LEAST_SCORE, offer.score)) ** EMPHASIS
+    merit = 1.0 if even else min(1.0, max(LEAST_SCORE, offer.score)) ** shares.emphasis
     return (1 + max(0.0, offer.given)) / merit

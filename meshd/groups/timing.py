@@ -15,7 +15,7 @@ from meshd.groups.working import remind
 
 def tick(announcement: Announcement, *, now_ms: int, rules: Rules) -> Step:
     """Return the announcement as time leaves it: over, formed, started, re-invited, or unchanged."""
-    if announcement.state.is_over:
+    if announcement.state.is_over or announcement.state is AnnouncementState.WAITING:
         return Step(announcement=announcement)
     if now_ms >= announcement.deadline_ms:
         return overdue(announcement, now_ms=now_ms)
@@ -26,8 +26,8 @@ def tick(announcement: Announcement, *, now_ms: int, rules: Rules) -> Step:
 
 
 def next_visit(announcement: Announcement, *, now_ms: int, rules: Rules) -> int | None:
-    """Return when the announcement is to be ticked next, at the latest; `None` once it is over."""
-    if announcement.state.is_over:
+    """Return when the announcement is to be ticked next, at the latest; `None` once it is over, or while it waits."""
+    if announcement.state.is_over or announcement.state is AnnouncementState.WAITING:
         return None
     if announcement.state is AnnouncementState.FORMED or not obstacle(announcement, now_ms=now_ms, rules=rules):
         return now_ms

@@ -1,7 +1,7 @@
-"""The built-in handlers of tasks that decide about other tasks: a vote that one requires, a tally of its copies.
+"""The built-in handlers of tasks that see to others: a vote that one requires, a tally of copies, a merge of parts.
 
 Both may be run again by another node at any time: the proposal has the id of its task, so a second run finds the votes
-of the first, and a tally only reads.
+of the first, and a tally or a merge only reads.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from meshd.errors import ConflictError, DeadlineError, InvalidArgumentError
 from meshd.nodes.model import node_topic
 from meshd.runtime.context import TaskContext
 from meshd.runtime.handlers import HandlerTable
-from meshd.runtime.signals import Reject
+from meshd.runtime.signals import Reject, Retry
 from meshd.tasks.agreement import TALLY_TASK, tallied
+from meshd.tasks.fan_out import BY_TASK, MERGE_TASK, labelled, merged, part_views, why_none
 from meshd.tasks.model import Task, TaskState
 from meshd.tasks.steering import TaskSteering
 from meshd.tasks.store import MAX_BATCH
@@ -38,13 +39,15 @@ class Decisions:
             await backend.events.publish(node_topic(node_id), {})
 
         self._tasks = backend.tasks
+        self._handlers = HandlerTable()
         self._steering = TaskSteering(backend.tasks, call_node=call_node)
         self._votes = votes
 
     def beside(self, own: HandlerTable) -> HandlerTable:
         """Return a node's own handlers, and these where it has none."""
         handlers = HandlerTable(own)
-        for task_type, function in ((VOTE_TASK, self.vote), (TALLY_TASK, self.tally)):
+        self._handlers = handlers
+        for task_type, function in ((VOTE_TASK, self.vote), (TALLY_TASK, self.tally), (MERGE_TASK, self.merge)):
             if own.get(task_type) is None:
                 handlers.add(task_type, function)
         return handlers
@@ -96,6 +99,36 @@ class Decisions:
                 f"{found.different} different results, the most frequent {found.votes} times"
             )
         return found.value
+
+    async def merge(self, context: TaskContext, names: list[str], merge: str, on_failure: str, distinct: str) -> Any:
+        """Return what the parts of a task are together; where they may be merged in part, with what is missing.
+
+        Raises:
+            Reject: too few completed, they cannot be merged, or those that must be of different nodes are not.
+        """
+        task = await self._own(context)
+        parts = part_views(names, task.depends_on, await self._tasks.get(task.depends_on[:MAX_BATCH]))
+        if reason := why_none(parts, on_failure=on_failure, distinct=distinct):
+            raise Reject(reason)
+        try:
+            value = merged(parts, merge=merge)
+        except InvalidArgumentError as exc:
+            raise Reject(str(exc)) from exc
+        if merge.startswith(BY_TASK):
+            value = await self._by_handler(merge.removeprefix(BY_TASK), value, context)
+        return labelled(value, parts, on_failure=on_failure)
+
+    async def _by_handler(self, task_type: str, results: Any, context: TaskContext) -> Any:
+        """Return what this node's handler of that type makes of the results; it has one, or the merge were not here."""
+        handler = self._handlers.get(task_type)
+        if handler is None:
+            raise Retry(f"this node has no handler of {task_type!r} any more")
+        arguments = handler.parse(codec.encode({"parts": results}))
+        if handler.context_parameter is not None:
+            arguments[handler.context_parameter] = context
+        if handler.is_async:
+            return await handler.function(**arguments)
+        return await asyncio.to_thread(handler.function, **arguments)
 
     async def _decided(self, proposal: Proposal, *, timeout: timedelta) -> Proposal:
         return proposal if proposal.state.is_decided else await self._votes().decision(proposal.id, timeout=timeout)

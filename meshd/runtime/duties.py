@@ -1,9 +1,11 @@
 """What each role does: one round of a manager, when the next is due, and what to tell of it."""
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from meshd.backends.port import Backend
 from meshd.electors import consensus_manager
@@ -11,6 +13,7 @@ from meshd.messages.model import Message
 from meshd.nodes.observing import SplitObserver
 from meshd.nodes.store import NODES_LOG
 from meshd.records import Guard
+from meshd.role_names import RoleName
 from meshd.runtime.inbox import NodeInbox
 from meshd.runtime.roles import Role
 from meshd.settings import Settings
@@ -19,6 +22,9 @@ from meshd.topology.model import TOPOLOGY_LOG
 from meshd.upkeep import keep_up
 from meshd.votes.consensus import ConsensusManager
 from meshd.votes.service import VoteService
+
+if TYPE_CHECKING:
+    from meshd.groups.hub import Hub
 
 LOOK_EACH_S = 5.0
 """Least time between two looks at who reaches whom."""
@@ -124,18 +130,69 @@ class ReclaimRole:
         return {name: self._counts[name] for name in ("rounds", "dead", "taken_back")}
 
 
+class GroupsRole:
+    """Leads the announcements that nobody leads: made for others to lead, or left behind. Everybody may, at once."""
+
+    name = "groups"
+    is_elected = False
+
+    def __init__(self, make_hub: Callable[[], "Hub"], *, topics: Sequence[str]) -> None:
+        self.topics = topics
+        self._make_hub = make_hub
+        self._hub: Hub | None = None
+        self._ending = set[asyncio.Task[None]]()
+        self._counts = Counter[str]()
+
+    async def run_once(self, guard: Guard | None) -> float | None:
+        del guard
+        if self._hub is None:
+            return None
+        due_in_s = await self._hub.round()
+        self._counts.update(rounds=1)
+        self._counts["taken_over"] = self._hub.taken_over
+        self._counts["led"] = len(self._hub.leads)
+        return due_in_s
+
+    @contextmanager
+    def playing(self) -> Generator[None]:
+        self._counts.clear()
+        self._hub = hub = self._make_hub()
+        hub.start()
+        try:
+            yield
+        finally:
+            self._hub = None
+            ending = asyncio.create_task(hub.aclose())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+
+    def statistics(self) -> Mapping[str, int]:
+        return {name: self._counts[name] for name in ("rounds", "taken_over", "led")}
+
+
+def _groups_role(backend: Backend, settings: Settings) -> GroupsRole:
+    from meshd.groups.wire import HUBS  # noqa: PLC0415 -- for nodes that play it
+    from meshd.teaming import hub_of  # noqa: PLC0415
+
+    return GroupsRole(lambda: hub_of(backend, settings.groups), topics=(HUBS,))
+
+
 def roles_of(backend: Backend, inbox: NodeInbox, votes: VoteService, settings: Settings) -> Sequence[Role]:
     """Return the roles a node is willing to play."""
 
     async def members() -> Mapping[str, str]:
         return members_of(await backend.nodes.list())
 
-    made: dict[str, Role] = {
-        "topology": TopologyRole(
+    def topology() -> Role:
+        return TopologyRole(
             TopologyManager(backend.records, backend.events, members, settings.topology.options()),
             SplitObserver(backend.nodes, backend.records, backend.events),
-        ),
-        "consensus": ConsensusRole(consensus_manager(backend, inbox.messages, votes), inbox),
-        "reclaim": ReclaimRole(backend, interval_s=settings.tasks.sweep_seconds),
+        )
+
+    makers: Mapping[RoleName, Callable[[], Role]] = {
+        RoleName.TOPOLOGY: topology,
+        RoleName.CONSENSUS: lambda: ConsensusRole(consensus_manager(backend, inbox.messages, votes), inbox),
+        RoleName.GROUPS: lambda: _groups_role(backend, settings),
+        RoleName.RECLAIM: lambda: ReclaimRole(backend, interval_s=settings.tasks.sweep_seconds),
     }
-    return [made[name] for name in dict.fromkeys(settings.roles.play)]
+    return [makers[name]() for name in dict.fromkeys(settings.roles.play)]

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from meshd.errors import ConfigurationError, InvalidArgumentError, UnknownSettingError
 from meshd.ids import check_name
+from meshd.role_names import RoleName
 from meshd.settings_bridge import BridgeSettings
 from meshd.settings_layers import environment_name
-from meshd.settings_roles import RoleName
 from meshd.tasks.routing import capability, labels_of
 
 
@@ -55,7 +55,7 @@ class NodeSpec(BaseModel):
     role: str = ""
     module: str = ""
     """Dotted name, or path of a `.py` file, relative to the folder of the file that names it."""
-    plays: RoleName | None = None
+    plays: Annotated[RoleName, Field(strict=False)] | None = None
     """It is no node of agents and handlers, but plays this one of the mesh's own roles."""
     bridge: BridgeSettings | None = None
     """Where a node of type bridge leads, and what it carries."""

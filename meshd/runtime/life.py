@@ -31,6 +31,8 @@ from meshd.tasks.model import Claimer
 from meshd.tasks.routing import claimer_of
 
 if TYPE_CHECKING:
+    from meshd.groups.behaviour import Behaviour
+    from meshd.groups.service import Groups
     from meshd.votes.service import VoteService
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ class Character:
     capacity: int
     grace_s: float
     """How long what runs may go on once it is to leave."""
+    hosted: "Sequence[Behaviour]" = ()
+    """Agents that take part in working groups."""
 
 
 class Life:
@@ -86,6 +90,7 @@ class Life:
         self.inbox: NodeInbox | None = None
         """What is said to this node, its agents and the roles it plays."""
         self._votes: VoteService | None = None
+        self._groups: Groups | None = None
         self.failure: BaseException | None = None
         """Why it is no member any more, if it did not leave."""
 
@@ -110,6 +115,16 @@ class Life:
             self._votes = votes_of(self._place.backend, self.inbox.messages, settings, proposer=name)
         return self._votes
 
+    @property
+    def groups(self) -> "Groups | None":
+        """Agents that team up, made for whoever asks first; nothing before the node can hear."""
+        if self._groups is None and self.inbox is not None:
+            from meshd.teaming import groups_of  # noqa: PLC0415 -- for nodes that team up
+
+            settings, name = self._place.settings.groups, self._character.name
+            self._groups = groups_of(self._place.backend, settings, name=name)
+        return self._groups
+
     @asynccontextmanager
     async def living(self) -> AsyncGenerator[None]:
         """Be a member for the length of the block.
@@ -128,8 +143,10 @@ class Life:
                 bridge=self._links,
             ) as self.memory,
             self._hearing() as self.inbox,
+            self._announcing(),
             self._working(),
             self._playing(self.inbox),
+            self._taking_part(),
         ):
             yield
         if self.failure is not None:
@@ -171,6 +188,16 @@ class Life:
         finally:
             await inbox.aclose()
 
+    @asynccontextmanager
+    async def _announcing(self) -> AsyncGenerator[None]:
+        """What this node announces, led until it has gone."""
+        try:
+            yield
+        finally:
+            groups, self._groups = self._groups, None
+            if groups is not None:
+                await groups.aclose()
+
     def _playing(self, inbox: NodeInbox) -> AbstractAsyncContextManager[None]:
         """The roles of the mesh this node is willing to play; given up before it drains."""
         place, votes = self._place, self.votes if self._place.settings.roles.play else None
@@ -181,6 +208,18 @@ class Life:
 
         roles = roles_of(place.backend, inbox, votes, place.settings)
         return roles_played(Roles(votes.leaders, place.backend.events, roles, place.settings.roles))
+
+    def _taking_part(self) -> AbstractAsyncContextManager[None]:
+        """What the agents hosted here do in working groups; given up, after a grace, before the node drains."""
+        hosted, place = self._character.hosted, self._place
+        if not hosted:
+            return nullcontext()
+        from meshd.teaming import participant_of  # noqa: PLC0415 -- for nodes that host agents
+
+        participant = participant_of(
+            place.backend, place.settings.groups, node=self._character.name, incarnation=lambda: self.incarnation
+        )
+        return participant.taking_part(hosted, grace_s=self._character.grace_s, hurry=self._hurry)
 
     @asynccontextmanager
     async def _working(self) -> AsyncGenerator[None]:

@@ -53,8 +53,8 @@ def adopt(module: ModuleType, *, fallback: Callable[[], Node]) -> Node:
     else:
         node = fallback()
         _register(module, node)
-    if not node.task_types and not node.message_types:
-        raise ConfigurationError(f"module {module.__name__!r} registered no handlers; {SHAPES}")
+    if not (node.task_types or node.message_types or node.hosted_agents):
+        raise ConfigurationError(f"module {module.__name__!r} registered no handlers and hosts no agents; {SHAPES}")
     return node
 
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from meshd.backends import Backend, split_url
 from meshd.backends.bootstrap import open_first
-from meshd.errors import MeshError, UnavailableError
+from meshd.errors import AlreadyExistsError, ConfigurationError, MeshError, UnavailableError
 from meshd.ids import check_name, new_id
 from meshd.memory.service import Memory
 from meshd.messages.model import MessageType
@@ -29,11 +29,14 @@ from meshd.runtime.kinds import check_kind, decides
 from meshd.runtime.life import Character, Life, Place
 from meshd.runtime.message_handlers import MessageHandler, MessageTable
 from meshd.runtime.outage import Outage
+from meshd.runtime.talk import TALK, Talk
 from meshd.settings import Settings
 from meshd.tasks.routing import capability, check_label
 from meshd.version import VERSION
 
 if TYPE_CHECKING:
+    from meshd.groups.service import Groups
+    from meshd.runtime.agents import AutonomousAgent
     from meshd.runtime.voting import Policy
     from meshd.votes.service import VoteService
 
@@ -89,6 +92,8 @@ class Node:
         self._handlers = HandlerTable()
         self._message_handlers = MessageTable()
         self._beside: list[Callable[[], AbstractAsyncContextManager[object]]] = []
+        self._hosted: dict[str, AutonomousAgent] = {}
+        self._talk = Talk()
         self._protocol = ""
         self._life: Life | None = None
         self._has_joined = False
@@ -182,6 +187,26 @@ class Node:
         self._levels |= {name: level for name, level in parts if level is not None}
         return frozenset(name for name, _ in parts)
 
+    def host(self, *agents: "AutonomousAgent") -> Self:
+        """Let these agents live on this node, and return it: they take part in working groups while it runs.
+
+        Raises:
+            AlreadyExistsError: one of this name lives here.
+            ConfigurationError: the node runs already, or one lives elsewhere or has no `on_start`.
+        """
+        for agent in agents:
+            if self._life is not None:
+                raise ConfigurationError(f"node {self.name} runs already: host agent {agent.name} before it does")
+            if agent.name in self._hosted:
+                raise AlreadyExistsError(f"agent {agent.name} lives on node {self.name} already")
+            if not self._hosted:
+                self._message_handlers.add(TALK, self._talk.hear)
+            agent.settle_on(self, self._talk)
+            self._hosted[agent.name] = agent
+            skills = frozenset(skill.name for skill in agent.declared_skills)
+            self.add_agent(Agent(id=agent.name, name=agent.name, role=agent.role, capabilities=skills))
+        return self
+
     def add_agent(self, agent: Agent) -> None:
         """Register or update an agent on this node; lookups follow within one beat of a running node."""
         check_name("agent", agent.id)
@@ -197,6 +222,11 @@ class Node:
     def has_agent(self, agent_id: str) -> bool:
         """Return whether an agent of this id is registered on this node."""
         return agent_id in self._agents
+
+    @property
+    def hosted_agents(self) -> frozenset[str]:
+        """Names of the agents that live on this node and take part in working groups."""
+        return frozenset(self._hosted)
 
     @property
     def task_types(self) -> frozenset[str]:
@@ -223,6 +253,11 @@ class Node:
     def votes(self) -> "VoteService":
         """What the mesh decides together; only while it runs."""
         return _living(self, None if self._life is None else self._life.votes)
+
+    @property
+    def groups(self) -> "Groups":
+        """Agents that team up; only while it runs."""
+        return _living(self, None if self._life is None else self._life.groups)
 
     @property
     def profile(self) -> NodeProfile:
@@ -340,6 +375,7 @@ class Node:
             message_handlers=self._message_handlers,
             capacity=self.concurrency,
             grace_s=self._grace.total_seconds(),
+            hosted=tuple(self._hosted.values()),
         )
 
     def _own_agent(self) -> Agent:

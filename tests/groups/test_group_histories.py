@@ -17,12 +17,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from meshd.groups.happenings import (
     GroupFormed,
     GroupInvited,
+    OthersSeen,
     SkillOffered,
     TaskCancelled,
     TaskStarted,
     Ticked,
 )
 from meshd.groups.model import Announcement, AnnouncementState, Offer, PartialPolicy, SkillNeed
+from meshd.groups.phases import others_of
 from meshd.groups.protocol import announce, next_visit, outstanding
 from meshd.groups.slots import SlotBook
 from meshd.groups.steps import Rules, Step
@@ -49,8 +51,9 @@ class Histories(RuleBasedStateMachine):
         policies=st.lists(st.sampled_from(PartialPolicy), min_size=3, max_size=3),
         slots=st.integers(1, 2),
         places=st.lists(st.sampled_from([1, 2, 3, 5, 6, 7, 7]), min_size=5, max_size=5),
+        kin=st.sampled_from(["none", "waits", "part"]),
     )
-    def begin(self, manners: list[str], policies: list[PartialPolicy], slots: int, places: list[int]) -> None:
+    def begin(self, manners: list[str], policies: list[PartialPolicy], slots: int, places: list[int], kin: str) -> None:
         self.world = World(manners=dict(zip(AGENTS, manners, strict=True)), slots=slots, rules=RULES)
         self.before: dict[str, Announcement] = {}
         self.groups: dict[tuple[str, int], tuple[int, Any]] = {}
@@ -58,9 +61,14 @@ class Histories(RuleBasedStateMachine):
         self.reached: Counter[str] = Counter()
         for place, (name, policy) in enumerate(zip(NAMES, policies, strict=True)):
             needs = tuple(SkillNeed(name=skill) for skill in SKILLS[: 1 + place % 3])
-            draft = Announcement(id=name, initiator="boss", needs=needs, partial=policy, max_size=3)
+            after = ("t0",) if place and kin == "waits" else ()
+            whole = "t0" if place == 1 and kin == "part" else ""
+            draft = Announcement(
+                id=name, initiator="boss", needs=needs, partial=policy, max_size=3, depends_on=after, parent=whole
+            )
             made = announce(draft, now_ms=self.world.now_ms, rules=RULES)
             self.world.store.values[f"group/{name}"] = (1, made)
+            self.reached[made.state] += 1
             for agent, bits in zip(AGENTS, places, strict=True):
                 self.offer(place, name, {agent}, bits, old=False)
 
@@ -124,6 +132,12 @@ class Histories(RuleBasedStateMachine):
 
     def outstanding(self, announcement: Announcement) -> Step:
         return outstanding(announcement, now_ms=self.world.now_ms)
+
+    @rule(hub=hubs, name=names)
+    def see_others(self, hub: int, name: str) -> None:
+        """Look at what it waits for, or is a part of."""
+        states = {other: self.world.read(other).state for other in others_of(self.world.read(name))}
+        self.world.act(self.hub(hub), name, OthersSeen(states=states))
 
     @rule(place=st.integers(0, 40), again=st.booleans())
     def deliver(self, place: int, again: bool) -> None:
@@ -197,6 +211,9 @@ class Histories(RuleBasedStateMachine):
             visit = next_visit(announcement, now_ms=self.world.now_ms, rules=RULES)
             if visit is not None and visit <= self.world.now_ms:
                 self.world.act(keeper, announcement.id, Ticked())
+            others = {other: self.world.read(other).state for other in others_of(self.world.read(announcement.id))}
+            if others:
+                self.world.act(keeper, announcement.id, OthersSeen(states=others))
         while keeper.todo and not is_killed:
             self.world.work(keeper)
 
@@ -222,6 +239,7 @@ class Histories(RuleBasedStateMachine):
             assert now.reformations <= RULES.max_reformations + 1
             assert len(now.members) + len(now.invitations) <= now.max_size
             assert not now.members.keys() & now.refused.keys()
+            assert now.state is not AnnouncementState.WAITING or not (now.offers or now.invitations or now.members)
             self.check_group(now)
             if before.state is not now.state:
                 self.reached[now.state] += 1
@@ -240,7 +258,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def what_is_over_was_over_in_time(self) -> None:
         for now in self.world.announcements():
-            if now.state.is_over:
+            if now.state.is_over and not now.awaits:
                 assert now.ended_ms <= now.deadline_ms + LATEST_MS
 
     def teardown(self) -> None:
@@ -283,6 +301,7 @@ def lead(history: Any, rng: Random, *, steps: int) -> None:
         (2, lambda: history.bring_on(hub(), name(), rng.randint(1, 9))),
         (2, lambda: history.read(hub(), name())),
         (2, lambda: history.take_over(hub(), name())),
+        (2, lambda: history.see_others(hub(), name())),
         (2, lambda: history.offer(hub(), name(), {agent()}, rng.randint(1, 7), rng.random() < 0.1)),
         (1, lambda: history.bury(hub(), rng.randrange(9), name())),
         (1, lambda: history.kill_hub(hub())),
@@ -308,6 +327,7 @@ def test_long_histories_reach_every_state_and_are_right() -> None:
             policies=[rng.choice(list(PartialPolicy)) for _ in NAMES],
             slots=rng.randint(1, 2),
             places=[rng.randint(1, 7) for _ in AGENTS],
+            kin=rng.choice(["none", "waits", "part"]),
         )
         lead(history, rng, steps=250)
         history.teardown()

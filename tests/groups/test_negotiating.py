@@ -21,6 +21,7 @@ from meshd.groups.happenings import (
 )
 from meshd.groups.model import Announcement, AnnouncementState, GroupMessage, PartialPolicy, SkillNeed
 from meshd.groups.protocol import announce, apply, next_visit, outstanding
+from meshd.groups.shares import is_even
 from meshd.groups.slots import Confirm, SlotBook, Take, take
 from meshd.groups.steps import Rules
 from tests.groups.play import BEGIN_MS, RULES, Play, offered, steady
@@ -118,6 +119,22 @@ def test_of_too_many_offers_each_skill_keeps_its_best() -> None:
         *(offered(f"a{number}", "read", score=number / 10) for number in range(8)), offered("z", "write", score=0.0)
     )
     assert sorted(play.now.offers) == ["a5", "a6", "a7", "z"]
+
+
+def test_of_too_many_offers_newcomers_are_not_crowded_out_by_those_who_were_given_much() -> None:
+    play = Play("read", rules=Rules(select=steady, enough_offers=99))
+    busy = [replace(offered(f"busy{number:02}", "read", score=0.9), given=30.0) for number in range(66)]
+    play.offer(*busy, *(offered(f"new{number}", "read") for number in range(4)))
+    assert len(play.now.offers) == 64
+    assert {f"new{number}" for number in range(4)} <= play.now.offers.keys()
+
+
+def test_an_announcement_that_looks_at_no_score_keeps_those_who_were_given_least_whatever_their_score() -> None:
+    even = next(name for name in (f"t{number}" for number in range(1_000)) if is_even(name))
+    play = Play("read", rules=Rules(select=steady, enough_offers=99), id=even)
+    good = [replace(offered(f"good{number:02}", "read", score=1.0), given=1.0) for number in range(66)]
+    play.offer(*good, offered("poor", "read", score=0.1))
+    assert "poor" in play.now.offers
 
 
 def test_the_last_accept_forms_the_group_in_one_step() -> None:

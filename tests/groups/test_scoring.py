@@ -12,7 +12,6 @@ from meshd.errors import InvalidArgumentError
 from meshd.groups.model import Candidate, Reputation, Skill, SkillNeed
 from meshd.groups.scoring import (
     WEIGHTS,
-    Scored,
     ScoreRules,
     Term,
     brought,
@@ -20,10 +19,10 @@ from meshd.groups.scoring import (
     offer_of,
     ranked,
     scored,
-    weighed,
 )
 from meshd.groups.skills import EvidenceRule
 from meshd.nodes.model import Level
+from meshd.scoring import Scored, weighed
 
 NOW = 1_700_000_000_000
 PYTHON = SkillNeed(name="python", level=Level.INTERMEDIATE)
@@ -34,7 +33,7 @@ def able(agent: str, level: Level, *, success: float = 1.0, average_ms: float = 
     return Candidate(agent=agent, skills={"python": skill}, **more)
 
 
-def score_of(candidate: Candidate, *names: str) -> Scored:
+def score_of(candidate: Candidate, *names: str) -> Scored[Term]:
     return scored(candidate, names or ("python",), NOW)
 
 
@@ -73,7 +72,7 @@ def test_a_fixed_case_is_ranked_as_by_hand() -> None:
         able("failing", Level.EXPERT, success=0.1),
     ]
     found = ranked(agents, PYTHON, NOW)
-    assert [(one.agent, round(one.score, 4)) for one in found] == [
+    assert [(one.name, round(one.score, 4)) for one in found] == [
         ("expert-free", 0.82),
         ("trusted", 0.81),
         ("quick", 0.7909),
@@ -97,9 +96,10 @@ def test_several_skills_count_by_their_mean_and_their_slowest() -> None:
 
 
 def test_equal_scores_are_told_apart_by_success_then_by_name() -> None:
-    one = Scored(agent="b", score=0.5, terms={Term.SUCCESS: 0.9})
-    two = Scored(agent="a", score=0.5, terms={Term.SUCCESS: 0.8})
-    three = Scored(agent="a", score=0.5, terms={Term.SUCCESS: 0.9})
+    one, two, three = (
+        Scored(name=name, score=0.5, terms={Term.SUCCESS: success}, tie=(success,))
+        for name, success in (("b", 0.9), ("a", 0.8), ("a", 0.9))
+    )
     assert sorted([two, one, three], key=lambda found: found.order) == [three, one, two]
 
 

@@ -13,7 +13,7 @@ from meshd.groups.covering import cover
 from meshd.groups.model import GIVEN_HALF_LIFE_MS, Announcement, Candidate, Member, Offer, Skill, SkillNeed
 from meshd.groups.outcomes import outcome_of, recorded
 from meshd.groups.scoring import has_room, offer_of
-from meshd.groups.shares import given_at, invited, price
+from meshd.groups.shares import ShareRules, given_at, invited, is_even, price
 from meshd.nodes.model import Level
 
 START = 1_700_000_000_000
@@ -162,3 +162,12 @@ def test_nobody_gets_less_than_the_share_it_merits_rounded_down(rates: list[floa
         given_to[next(iter(group.roles))] += 1
     for name, merit in merits.items():
         assert given_to[name] >= int(tasks * merit / sum(merits.values()) - 1e-9)
+
+
+def test_how_much_merit_counts_is_a_rule() -> None:
+    offer = Offer(agent="a", incarnation=1, skills=("x",), score=0.5, availability=1.0, given=1.0)
+    assert price(offer, shares=ShareRules(emphasis=0)) == 2.0
+    assert price(offer, shares=ShareRules(emphasis=1)) == 4.0
+    none, all_ = ShareRules(even_one_in=0), ShareRules(even_one_in=1)
+    assert {is_even(f"i{number}", none) for number in range(100)} == {False}
+    assert {is_even(f"i{number}", all_) for number in range(100)} == {True}

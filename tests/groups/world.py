@@ -79,6 +79,11 @@ class World:
     def books(self) -> list[SlotBook]:
         return [value for key, (_, value) in self.store.values.items() if key.startswith("slots/")]
 
+    def read(self, name: str) -> Announcement:
+        """Return an announcement as it stands."""
+        found: Announcement = self.store.read(f"group/{name}")[1]
+        return found
+
     def look(self, hub: Hub, key: str) -> None:
         hub.seen[key] = self.store.read(key)
 

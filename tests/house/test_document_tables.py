@@ -12,6 +12,7 @@ from meshd.backends.port import BackendOptions
 from meshd.backends.redis.keys import KINDS, PERMANENT
 from meshd.backends.sqlite.schema import CREATE
 from meshd.clock import ManualClock
+from meshd.groups import announcements, enrolment_codec
 from meshd.memory.model import Flag, Header, Member, Policy, Strategy
 from meshd.memory.names import POLICY_ALIASES, STRATEGY_ALIASES
 from meshd.memory.sealing import Seal
@@ -63,7 +64,8 @@ def test_every_record_is_described() -> None:
     kept = {
         message_key("<addressee>", "<id>", is_given=False), handled_key("<addressee>", "<id>"),
         unhandled_key("<addressee>", "<id>"), f"{PROPOSALS}<id>", f"{AGENDA}<id>", f"{LEADERS}<scope>",
-        out_key("<agent>"), CURSOR_KEY, WATCH_KEY, KEY_RECORD,
+        out_key("<agent>"), CURSOR_KEY, WATCH_KEY, KEY_RECORD, announcements.key_of("<id>"),
+        announcements.marker_of("<id>"), f"{announcements.HUB_PREFIX}<name>", enrolment_codec.key_of("<name>"),
     }  # fmt: skip
     assert kept <= {cells[0].strip("`") for cells in rows("stored.md", "Records")}
 
@@ -164,7 +166,7 @@ def test_every_strategy_and_policy_is_described() -> None:
 
 def test_every_type_named_exists() -> None:
     named = [name for cells in rows("names.md", "Types") for name in re.findall(r"`(meshd\.[\w.]+)`", cells[2])]
-    assert len(named) == 16
+    assert len(named) == 20
     for name in named:
         module, _, attribute = name.rpartition(".")
         assert isinstance(getattr(import_module(module), attribute), type)

@@ -66,6 +66,8 @@ NOT_RULES = {
     **dict.fromkeys(("reconciling", "repairing", "replica", "syncer", "watchers"), REPLICA),
     "admission": "waits for room",
     "dead": "does I/O through the port",
+    "dividing": "looks at the nodes through the placer",
+    "reading": "does I/O through the port",
     "observing": "does I/O through the port",
     "service": "does I/O through the port",
     "steering": "does I/O through the port",

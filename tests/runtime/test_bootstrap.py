@@ -11,7 +11,9 @@ from tests.support.redis_server import RedisServer, free_port
 
 
 def settings_of(mesh: str, *nodes: str, url: str = "") -> Settings:
-    return Settings.load(mesh=mesh, url=url, bootstrap_nodes=list(nodes), join_patience_seconds=0)
+    return Settings.load(
+        mesh=mesh, url=url, bootstrap_nodes=list(nodes), join_patience_seconds=0, store_timeout_seconds=1
+    )
 
 
 async def test_the_first_address_that_answers_is_used_by_clients_and_nodes(

@@ -184,6 +184,24 @@ def test_a_later_key_may_ask_for_what_happens_anyway(tmp_path: Path) -> None:
     assert Settings.load(write(tmp_path, text)).flat() == Settings().flat()
 
 
+def test_the_sizes_of_an_older_file_are_bounds_here(tmp_path: Path) -> None:
+    """S1's sizes for large networks, as they stand there, but for how often is synchronised."""
+    text = """
+    distributed_network:
+      network: {connection_pool_size: 20, message_buffer_size: 8192}
+      atomspace: {batch_sync_size: 1000}
+      tasks: {max_concurrent_tasks: 50, task_queue_size: 200}
+    """
+    flat = Settings.load(write(tmp_path, text)).flat()
+    sizes = {"redis.connection_pool_size": 20, "max_capacity": 50, "tasks.queue_size": 200}
+    assert {key: flat[key] for key in sizes} == sizes
+    assert {key: value for key, value in flat.items() if key not in sizes} == {
+        key: value for key, value in Settings().flat().items() if key not in sizes
+    }
+    with pytest.raises(ConfigurationError, match=r"batch_sync_size.* not available yet"):
+        Settings.load(write(tmp_path, "distributed_network: {atomspace: {batch_sync_size: 7}}"))
+
+
 @pytest.mark.parametrize(("older", "key"), sorted(FILE_ALIASES.items()))
 def test_an_older_file_key_sets_the_setting_it_is_now(older: str, key: str, tmp_path: Path) -> None:
     section, _, leaf = older.partition(".")

@@ -4,10 +4,12 @@ import typer
 
 from meshd_cli import demo, processes
 from meshd_cli.commands import (
+    announce,
     config,
     dead,
     doctor,
     explain,
+    groups,
     leader,
     memory,
     message,
@@ -16,6 +18,7 @@ from meshd_cli.commands import (
     pausing,
     roles,
     shell,
+    skills,
     status,
     submit,
     sync,
@@ -32,6 +35,9 @@ def register(app: typer.Typer) -> None:
     submit.register(app)
     dead.register(tasks.register(app))
     explain.register(app)
+    announce.register(app)
+    groups.register(app)
+    skills.register(app)
     nodes.register(app)
     partitions.register(app)
     topology.register(app)

@@ -1,11 +1,11 @@
 """`mesh role`: one of the mesh's own jobs as a process of its own."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from meshd.role_names import RoleName
 from meshd_cli.session import session_of
 
 ROLE_HELP = """The mesh's own jobs. Nodes do them by themselves; a process of its own does nothing else.
@@ -15,14 +15,6 @@ Examples:
   mesh role start topology
   mesh leader list
 """
-
-
-class RoleName(StrEnum):
-    """What can be played."""
-
-    TOPOLOGY = "topology"
-    CONSENSUS = "consensus"
-    RECLAIM = "reclaim"
 
 
 def register(app: typer.Typer) -> None:
@@ -38,12 +30,13 @@ def start(
     log_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
     lifeline: Annotated[bool, typer.Option("--lifeline", hidden=True)] = False,
 ) -> None:
-    """Stand for a role and play it when elected, until Ctrl-C; reclaim needs no election.
+    """Stand for a role and play it when elected, until Ctrl-C; groups and reclaim need no election.
 
     \b
     Examples:
       mesh role start consensus
       mesh role start topology --name topology-1
+      mesh role start groups
     """
     from meshd.runtime.entry import Ties, end_process
     from meshd_cli.role_process import play

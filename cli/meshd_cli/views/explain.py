@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from meshd_cli.views import groups
 from meshd_cli.views.parts import heading, item, names, plain, quiet, table
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 def explanation(document: "Document") -> "Iterator[RenderableType]":
     """Yield where a task is and why, the decision behind it, and every node as the task sees it now."""
+    if document["kind"] == "group_explanation":
+        yield from groups.explanation(document)
+        return
     task = document["task"]
     yield heading(f"Task {task['id']} ({task['type']}) {document['summary']}")
     yield item("Requires", names(document["requires"]))
@@ -37,6 +41,9 @@ def explanation(document: "Document") -> "Iterator[RenderableType]":
 
 def why_not(document: "Document") -> "Iterator[RenderableType]":
     """Yield why one node does not have a task."""
+    if document["kind"] == "group_why_not":
+        yield from groups.why_not(document)
+        return
     yield heading(f"Task {document['task']['id']} and node {document['node']}:")
     for reason in document["reasons"]:
         yield plain(f"  {reason}")

@@ -42,10 +42,16 @@ def change(document: "Document") -> "Iterator[RenderableType]":
 def log(document: "Document") -> "Iterator[RenderableType]":
     """Yield one line per version, the latest first."""
     rows = [
-        (each["version"], _state(each), "deleted" if each["is_deletion"] else _short(each["value"]), *_from(each))
+        (
+            str(each["edition"]),
+            each["version"],
+            _state(each),
+            "deleted" if each["is_deletion"] else _short(each["value"]),
+            *_from(each),
+        )
         for each in document["versions"]
     ]
-    yield table(("VERSION", "", "VALUE", "BY", "WRITTEN", "NOTE"), rows)
+    yield table(("EDITION", "VERSION", "", "VALUE", "BY", "WRITTEN", "NOTE"), rows)
 
 
 def diff(document: "Document") -> "Iterator[RenderableType]":

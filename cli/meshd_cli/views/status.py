@@ -83,7 +83,9 @@ def _memory(replicas: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":
         behind = replica["behind"]
         line = item(replica["node"], word("ok") if not behind else plain(f"{behind} changes behind"))
         counts = ", ".join(f"{replica[what]} {what}" for what in ("pending", "applied", "conflicts", "rejected"))
-        yield line.append(f" · {counts} · reported {age(replica['reported_age_seconds'])} ago")
+        share = replica["success_percent"]
+        speed = f"{replica['items_per_second']:g} items/s{'' if share is None else f', {share:g} % succeeded'}"
+        yield line.append(f" · {counts} · {speed} · reported {age(replica['reported_age_seconds'])} ago")
 
 
 def _backends(backends: list[Mapping[str, Any]]) -> "Iterator[RenderableType]":
