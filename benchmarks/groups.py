@@ -1,23 +1,29 @@
 """What choosing a group costs, by CPU time: holders scored and ranked, offers made, groups chosen, why-not answered.
 
-The pure part only, without a store: what each announcement costs whoever chooses its group.
+First what each announcement costs whoever chooses its group, without a store; then, over Redis, how long it takes to
+find the holders it asks.
 
 `python -m benchmarks.groups [--rounds 3]`
 """
 
 import argparse
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from random import Random
 from statistics import median
+from tempfile import TemporaryDirectory
 
 from benchmarks.lab.contenders import MESHD
 from benchmarks.lab.report import Row, Section, markdown
+from benchmarks.lab.servers import Server
+from meshd.backends import BackendOptions, open_backend
 from meshd.groups.covering import Cover, cover
-from meshd.groups.holders import Holders
 from meshd.groups.model import Announcement, Candidate, Offer, Reputation, Skill, SkillNeed
 from meshd.groups.obstacles import unblocking
+from meshd.groups.registry import MOST_ASKED, Registry
 from meshd.groups.scoring import offer_of, ranked
 from meshd.nodes.model import Level
 
@@ -26,6 +32,8 @@ HOLDERS = (10, 100, 1_000, 10_000)
 """Of each skill."""
 FOUR = ("collect", "clean", "model", "plot")
 MAX_SIZE = 5
+LOOK_UPS = 20
+AT_ONCE = 200
 
 
 def holders(names: Sequence[str], *, of_each: int, skills_each: int = 1) -> list[Candidate]:
@@ -57,9 +65,9 @@ def offers_of(candidates: Sequence[Candidate], needs: Sequence[SkillNeed]) -> li
     return [offer for one in candidates if (offer := offer_of(one, needs, NOW)) is not None]
 
 
-def asked(registry: Holders, needs: Sequence[SkillNeed]) -> Cover | None:
+def asked(candidates: Sequence[Candidate], needs: Sequence[SkillNeed]) -> Cover | None:
     """Return the group an announcement makes of the holders it asks."""
-    offers = offers_of(registry.asked(needs, NOW, salt="work-1"), needs)
+    offers = offers_of(candidates, needs)
     return cover([need.name for need in needs], offers, max_size=MAX_SIZE, salt="work-1")
 
 
@@ -85,16 +93,14 @@ def choosing(of_each: int, *, rounds: int) -> list[Row]:
     every = holders(FOUR, of_each=of_each)
     mixed = holders(FOUR, of_each=of_each, skills_each=2)
     work = Announcement(id="work-1", initiator="boss", needs=(*needs, SkillNeed(name="none")), max_size=MAX_SIZE)
-    registry = Holders()
-    for agent in every:
-        registry.put(agent)
+    found = every[: MOST_ASKED * len(FOUR)]
     offered, offered_two = offers_of(every, needs), offers_of(mixed, needs)
     jobs: dict[str, Callable[[], object]] = {
         "holders of one skill ranked": partial(ranked, single, one, NOW),
         "offers of four skills": partial(offers_of, every, needs),
         "group of four skills, one each": partial(cover, FOUR, offered, max_size=MAX_SIZE, salt="work-1"),
         "group of four skills, two each": partial(cover, FOUR, offered_two, max_size=MAX_SIZE, salt="work-1"),
-        "64 of each asked, and a group of four skills": partial(asked, registry, needs),
+        "64 of each asked, and a group of four skills": partial(asked, found, needs),
         "what would unblock it": partial(unblocking, work, every, NOW),
     }
     label = f"{of_each:,} holders of each"
@@ -121,9 +127,34 @@ def searching(*, rounds: int) -> list[Row]:
     return rows
 
 
+async def finding(url: str, *, of_each: int, rounds: int) -> Row:
+    """Return how long one look-up of the holders of a skill takes, each by somebody who has not looked before."""
+    backend = await open_backend(url, BackendOptions(mesh=f"bench-{of_each}"))
+    try:
+        registry = Registry(backend.records)
+        agents = holders([FOUR[0]], of_each=of_each)
+        for first in range(0, of_each, AT_ONCE):
+            await asyncio.gather(*(registry.renew(candidate) for candidate in agents[first : first + AT_ONCE]))
+        taken: list[float] = []
+        for number in range(rounds * LOOK_UPS):
+            asking = Registry(backend.records)
+            began = time.perf_counter()
+            found = await asking.holders(FOUR[0], level=Level.ADVANCED, salt=f"work-{number}", most=MOST_ASKED)
+            taken.append((time.perf_counter() - began) * 1000)
+            if len(found) != min(MOST_ASKED, of_each):
+                raise RuntimeError(f"{len(found)} of {of_each} holders found")
+    finally:
+        await backend.aclose()
+    return Row(
+        name=f"up to {MOST_ASKED} holders found over Redis, {of_each:,} of them", unit="ms", values={MESHD: taken}
+    )
+
+
 def measure(*, rounds: int) -> Section:
     rows = [row for of_each in HOLDERS for row in choosing(of_each, rounds=rounds)]
-    return Section(title="groups", rows=[*rows, *searching(rounds=rounds)])
+    with TemporaryDirectory() as folder, Server(Path(folder)) as server:
+        found = [asyncio.run(finding(server.url, of_each=of_each, rounds=rounds)) for of_each in HOLDERS]
+    return Section(title="groups", rows=[*rows, *searching(rounds=rounds), *found])
 
 
 def main() -> None:
