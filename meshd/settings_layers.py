@@ -245,7 +245,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml  # noqa: PLC0415 -- a megabyte, for those who have a settings file
 
     try:
-        root: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, twenty times as fast, where it is
+        root: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 -- both are safe
     except OSError as exc:
         raise ConfigurationError(f"settings file {path} cannot be read: {exc.strerror}") from exc
     except (yaml.YAMLError, UnicodeDecodeError) as exc:

@@ -13,6 +13,8 @@ export UV_PYTHON_DOWNLOADS=never
 export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
 export UV_PROJECT_ENVIRONMENT="$VENV"
 unset VIRTUAL_ENV
+# The tests start hundreds of processes: without compiled modules each would compile all it imports.
+unset PYTHONDONTWRITEBYTECODE
 
 say() { printf '» %s\n' "$*" >&2; }
 

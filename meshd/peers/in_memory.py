@@ -137,7 +137,10 @@ class InMemoryLinks:
     async def answered(self, kind: str, body: bytes) -> bytes:
         if kind not in self._answers:
             raise InvalidArgumentError(f"nobody at {self._address} answers requests of kind {kind!r}")
-        return await self._answers[kind](body)
+        try:
+            return await self._answers[kind](body)
+        except Exception as exc:
+            raise PeerUnreachableError(self._address, reason=f"its answer to {kind!r} failed") from exc
 
     def answer(self, kind: str, answer: Answer) -> None:
         self._answers[kind] = answer

@@ -136,32 +136,6 @@ def components(agents: Iterable[str], given: Iterable[Link]) -> list[list[str]]:
     return sorted(groups, key=lambda group: (-len(group), group[0]))
 
 
-def isolated_by(shape: Shape, lost: str | Link, *, agents: Iterable[str]) -> frozenset[str]:
-    """Return who is cut off from the largest group left when an agent, or one link, is lost.
-
-    Where nobody is connected to anybody any more, that is everybody left. Of two groups of a size the one whose first
-    name sorts first counts as what is left.
-
-    Raises:
-        InvalidArgumentError: the shape has no such agent or link among these.
-    """
-    members = _sorted(agents)
-    there = links(shape, members)
-    if isinstance(lost, str):
-        if lost not in members:
-            raise InvalidArgumentError(f"agent {lost!r} is not among the agents")
-        left = [each for each in members if each != lost]
-        kept = [link for link in there if lost not in link]
-    else:
-        if _link(*lost) not in there:
-            raise InvalidArgumentError(f"a {shape} of these agents has no link {lost[0]} - {lost[1]}")
-        left = members
-        kept = [link for link in there if link != _link(*lost)]
-    groups = components(left, kept)
-    largest = groups[0] if groups and len(groups[0]) > 1 else []
-    return frozenset(left).difference(largest)
-
-
 def _sorted(agents: Iterable[str]) -> list[str]:
     return sorted(set(agents))
 

@@ -1,20 +1,23 @@
 """The ballot box: one record per proposal, changed by read, rule and compare-and-set until the change stands.
 
 Invariant: nobody is told that a proposal is over before its record says so; a vote that was read in time but written
-late then finds the record changed, and is refused.
+late then finds the record changed, and is refused. Callers of one process share reads and writes, each as if it came
+right after the one before.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import islice, takewhile
 from random import Random
 
 from meshd.errors import (
     AlreadyExistsError,
     BackpressureError,
     CorruptDataError,
+    MeshError,
     NotFoundError,
     RevisionMismatchError,
 )
@@ -30,6 +33,8 @@ RETENTION_MS = 86_400_000
 """How long a proposal is kept after its decision."""
 TRIES = 200
 """Most times one change is tried anew because others changed the proposal in between."""
+AT_ONCE = 100
+"""Most callers that share one write."""
 FIRST_PAUSE_S = 0.001
 LONGEST_PAUSE_S = 1.0
 _PAGE = 100
@@ -56,6 +61,28 @@ class Page:
     """Id to go on after; empty when there is nothing more."""
 
 
+_Outcome = Proposal | MeshError
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Ask:
+    """One caller's wish."""
+
+    rule: Rule
+    guard: Guard | None
+    outcome: _Outcome | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Line:
+    """The callers of this process that want to change one proposal."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asks: dict[_Ask, None] = field(default_factory=dict[_Ask, None])
+    """Those not answered yet, in their order."""
+    callers: int = 0
+
+
 class BallotBox:
     """The proposals of one mesh."""
 
@@ -63,7 +90,7 @@ class BallotBox:
         self._records = records
         self._level = level
         self._rng = rng or Random()
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._lines: dict[str, _Line] = {}
 
     async def create(self, proposal: Proposal) -> bool:
         """Keep a new proposal; return whether there was none of its id."""
@@ -116,26 +143,22 @@ class BallotBox:
     async def change(self, proposal_id: str, rule: Rule, *, guard: Guard | None = None) -> Proposal:
         """Return the proposal once it stands as `rule` says; nothing is written when the rule changes nothing.
 
+        Callers that come meanwhile are served by one read and one write, in their order.
+
         Raises:
             NotFoundError: none of this id is kept.
             BackpressureError: others changed it all the time.
             FencedError: what `guard` names has ended.
         """
-        async with self._turn(proposal_id):
-            for attempt in range(TRIES):
-                record = await self._record(proposal_id)
-                found = decode(record)
-                settled = settle(found, now_ms=record.read_ms)
-                wanted = rule(found, record.read_ms) if settled is found else settled
-                if wanted is found:
-                    return found
-                written = await self._written(record, found, wanted, guard)
-                if written is not None and settled is found:
-                    return written
-                if written is None:
-                    pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt)
-                    await asyncio.sleep(self._rng.uniform(0, pause))
-        raise BackpressureError(f"proposal {proposal_id}: others changed it {TRIES} times in a row; try again")
+        ask = _Ask(rule=rule, guard=guard)
+        async with self._turn(proposal_id, ask) as line:
+            if ask.outcome is None:
+                await asyncio.sleep(0)  # who calls at the same time comes along, also on a store that answers at once
+            while ask.outcome is None:
+                await self._serve(proposal_id, line)
+        if isinstance(ask.outcome, Proposal):
+            return ask.outcome
+        raise ask.outcome
 
     async def confirm(self, proposal_id: str, *, guard: Guard | None = None) -> Proposal:
         """Return the decided proposal once its decision has the level it states.
@@ -169,18 +192,63 @@ class BallotBox:
             return None
         return wanted
 
-    @asynccontextmanager
-    async def _turn(self, proposal_id: str) -> AsyncGenerator[None]:
-        """Let the callers of this process change one proposal one after another."""
-        lock, waiting = self._turns.get(proposal_id, (asyncio.Lock(), 0))
-        self._turns[proposal_id] = (lock, waiting + 1)
+    async def _serve(self, proposal_id: str, line: _Line) -> None:
+        """Answer those at the head of the line that one write can serve."""
+        guard = next(iter(line.asks)).guard
+        asks = list(islice(takewhile(lambda ask: ask.guard == guard, line.asks), AT_ONCE))
         try:
-            async with lock:
-                yield
+            outcomes = await self._changed(proposal_id, [ask.rule for ask in asks], guard)
+        except MeshError as exc:
+            outcomes = [exc] * len(asks)
+        for ask, outcome in zip(asks, outcomes, strict=True):
+            ask.outcome = outcome
+            line.asks.pop(ask, None)
+
+    async def _changed(self, proposal_id: str, rules: Sequence[Rule], guard: Guard | None) -> Sequence[_Outcome]:
+        """Return what comes of each rule, applied one after another, once the proposal stands as they say."""
+        for attempt in range(TRIES):
+            record = await self._record(proposal_id)
+            found = decode(record)
+            settled = settle(found, now_ms=record.read_ms)
+            outcomes, wanted = _applied(rules if settled is found else (), settled, record.read_ms)
+            if wanted is found:
+                return outcomes
+            written = await self._written(record, found, wanted, guard)
+            if written is not None and settled is found:
+                return [written if isinstance(each, Proposal) and each.state.is_decided else each for each in outcomes]
+            if written is None:
+                pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt)
+                await asyncio.sleep(self._rng.uniform(0, pause))
+        raise BackpressureError(f"proposal {proposal_id}: others changed it {TRIES} times in a row; try again")
+
+    @asynccontextmanager
+    async def _turn(self, proposal_id: str, ask: _Ask) -> AsyncGenerator[_Line]:
+        """Wait in the line for a proposal; who has the turn serves those behind as well."""
+        line = self._lines.setdefault(proposal_id, _Line())
+        line.asks[ask] = None
+        line.callers += 1
+        try:
+            async with line.turn:
+                yield line
         finally:
-            lock, waiting = self._turns.pop(proposal_id)
-            if waiting > 1:
-                self._turns[proposal_id] = (lock, waiting - 1)
+            line.asks.pop(ask, None)
+            line.callers -= 1
+            if not line.callers:
+                del self._lines[proposal_id]
+
+
+def _applied(rules: Sequence[Rule], found: Proposal, now_ms: int) -> tuple[Sequence[_Outcome], Proposal]:
+    """Return what comes of each rule and the proposal after all; a rule that refuses changes nothing."""
+    outcomes: list[_Outcome] = []
+    current = found
+    for rule in rules:
+        try:
+            current = rule(current, now_ms)
+        except MeshError as exc:
+            outcomes.append(exc)
+        else:
+            outcomes.append(current)
+    return outcomes, current
 
 
 def _as_it_is(proposal: Proposal, _now_ms: int) -> Proposal:

@@ -1,11 +1,13 @@
-"""A client in its own process: `python -m tests.faults.submitter_process URL MESH KEYS SEED` submits every key once.
+"""Clients in processes of their own: `python -m tests.faults.submitter_process URL MESH KEYS SEED…`, one for each seed.
 
-It sends each batch until it is acknowledged, then prints the task of each key, in the order of the keys.
+Each submits every key once, a batch at a time until it is acknowledged. Then the tasks that each was told of are
+printed, in the order of the keys. The processes are forked, so that what they import is imported once.
 """
 
 import asyncio
 import json
 import sys
+from multiprocessing import get_context
 from random import Random
 
 from meshd import Mesh, Settings
@@ -29,6 +31,12 @@ async def submit(url: str, mesh_name: str, *, keys: int, seed: int) -> list[str]
     return [found[number] for number in range(keys)]
 
 
+def told(url: str, mesh_name: str, keys: int, seed: int) -> list[str]:
+    return asyncio.run(submit(url, mesh_name, keys=keys, seed=seed))
+
+
 if __name__ == "__main__":
-    url, mesh_name, keys, seed = sys.argv[1:]
-    sys.stdout.write(json.dumps(asyncio.run(submit(url, mesh_name, keys=int(keys), seed=int(seed)))))
+    url, mesh_name, keys, *seeds = sys.argv[1:]
+    with get_context("fork").Pool(len(seeds), maxtasksperchild=1) as pool:
+        everybody = [(url, mesh_name, int(keys), int(seed)) for seed in seeds]
+        sys.stdout.write(json.dumps(pool.starmap(told, everybody, chunksize=1)))

@@ -13,14 +13,16 @@ from meshd.backends.redis import scripts
 from tests.support.proxy import proxied
 from tests.support.redis_server import RedisServer
 
+PARENTS = 2
+"""Processes that the others are forked from."""
 MANY = pytest.param(64, 1_000, marks=[pytest.mark.slow, pytest.mark.timeout(300)])
 
 
 async def submit_all(url: str, mesh_name: str, *, processes: int, keys: int) -> list[list[str]]:
     """Have every process submit every key; return the tasks each was told of."""
 
-    async def submit(seed: int) -> list[str]:
-        command = ["-m", "tests.faults.submitter_process", url, mesh_name, str(keys), str(seed)]
+    async def submit(seeds: range) -> list[list[str]]:
+        command = ["-m", "tests.faults.submitter_process", url, mesh_name, str(keys), *map(str, seeds)]
         process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=PIPE)
         try:
             out, _ = await process.communicate()
@@ -28,12 +30,12 @@ async def submit_all(url: str, mesh_name: str, *, processes: int, keys: int) -> 
             if process.returncode is None:
                 process.kill()
         assert process.returncode == 0
-        found: list[str] = json.loads(out)
+        found: list[list[str]] = json.loads(out)
         return found
 
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(submit(seed)) for seed in range(processes)]
-    return [one.result() for one in running]
+        running = [group.create_task(submit(range(processes)[first::PARENTS])) for first in range(PARENTS)]
+    return [told for one in running for told in one.result()]
 
 
 async def assert_one_task_per_key(store_url: str, mesh_name: str, told: list[list[str]], *, keys: int) -> None:

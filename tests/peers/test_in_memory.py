@@ -56,6 +56,21 @@ def test_loss_takes_its_share_and_a_cut_takes_one_direction() -> None:
     run(scenario())
 
 
+def test_an_answer_that_fails_is_told_as_failed() -> None:
+    async def scenario() -> None:
+        network = a_network()
+        one, other = network.links("a:1"), network.links("b:1")
+
+        async def refuse(_: bytes) -> bytes:
+            raise KeyError("no luck")
+
+        other.answer("refuse", refuse)
+        with pytest.raises(PeerUnreachableError, match="answer to 'refuse' failed"):
+            await one.request("b:1", "refuse", b"", timeout_ms=1_000)
+
+    run(scenario())
+
+
 def test_requests_are_answered_or_unreachable_in_time() -> None:
     async def scenario() -> None:
         network = a_network()

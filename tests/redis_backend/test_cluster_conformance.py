@@ -51,7 +51,7 @@ ONE_SERVER = ("test_a_watch_set_twice_tells_once",)
 
 
 def conformance(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "tests/conformance", "-q", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-m", "pytest", "tests/conformance", "-q", "-n2", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=380, check=False)
 
 

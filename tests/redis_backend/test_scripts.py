@@ -68,3 +68,10 @@ async def test_a_server_that_forgot_the_scripts_is_taught_again(backend: Backend
     await submit_one(backend, a_task())
     raw("SCRIPT FLUSH")
     assert (await claim_one(backend)).claims == 1
+
+
+@pytest.mark.parametrize("name", scripts.names())
+def test_what_is_sent_has_every_line_of_the_source_but_comments(name: str) -> None:
+    lines = [line.strip() for line in scripts.expanded(scripts.source(name)).splitlines()]
+    wanted = [line for line in lines if line and not line.startswith("--")]
+    assert body_of(name).splitlines() == wanted

@@ -1,20 +1,26 @@
 """A real redis-server on a free loopback port, which tests may kill and restart."""
 
+import secrets
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 START_TIMEOUT_S = 10.0
+FIRST_PORT, PORTS = 12_000, 20_000
+"""Where servers listen: below what Linux and macOS give to outgoing connections."""
 
 
 def free_port() -> int:
-    """Return a TCP port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port nobody listens on at this moment, and that no outgoing connection is given meanwhile."""
+    while True:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:

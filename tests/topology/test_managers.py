@@ -1,5 +1,6 @@
 """Topology managers as processes of their own: killed one after another, they leave every use counted once."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,7 +28,8 @@ def begin(store_url: str, mesh_name: str, tmp_path: Path) -> Iterator[Begin]:
 
     def start(name: str) -> subprocess.Popen[bytes]:
         command = [str(MESH), "role", "start", "topology", "--name", name, "--url", store_url, "--mesh", mesh_name]
-        processes.append(subprocess.Popen(command, cwd=tmp_path))
+        env = {**os.environ, "MESHD_ROLES__LEASE_SECONDS": "3", "MESHD_ROLES__IDLE_SECONDS": "2"}
+        processes.append(subprocess.Popen(command, cwd=tmp_path, env=env))
         return processes[-1]
 
     yield start

@@ -22,7 +22,7 @@ from meshd.errors import (
 from meshd.votes.announcing import proposal_topic
 from meshd.votes.box import RETENTION_MS
 from meshd.votes.codec import MAX_CONTENT_BYTES, key_of
-from meshd.votes.model import Choice, Elector, ProposalState, Quorum
+from meshd.votes.model import Choice, Elector, Proposal, ProposalState, Quorum
 from meshd.votes.service import VoteService
 from meshd.votes.three_calls import Agreement, ThreeCalls
 from meshd.votes.waggle import dance
@@ -139,6 +139,38 @@ async def test_all_votes_of_many_at_once_count(open_seat: OpenSeat) -> None:
         *(seats[number % 4].votes.vote("p1", elector.id, True) for number, elector in enumerate(electors))
     )
     assert {seat.state for seat in [await each.votes.get("p1") for each in seats]} == {ACCEPTED}
+
+
+async def test_voters_of_one_process_share_writes_and_each_gets_its_own_answer(open_seat: OpenSeat) -> None:
+    seat = await open_seat(is_talkative=False)
+    votes, records = seat.votes, seat.backend.records
+    electors = [Elector(id=f"e{number:03}") for number in range(100)]
+    await votes.propose("x", id="p1", electorate=electors, quorum=Quorum(count=90))
+    before = await records.get(key_of("p1"))
+    said = [*(votes.vote("p1", elector.id, True) for elector in electors[:90]), votes.vote("p1", "e000", False)]
+    said += [votes.vote("p1", "stranger", True), votes.vote("p1", "e003", True), votes.vote("p1", "e090", True)]
+    *counted, other, stranger, again, late = await asyncio.gather(*said, return_exceptions=True)
+    answers = [each for each in counted if isinstance(each, Proposal)]
+    assert [len(each.votes) for each in answers] == list(range(1, 91))
+    assert {each.state for each in answers[:89]} == {PENDING}
+    assert answers[89] == again == await votes.get("p1")
+    assert answers[89].state is ACCEPTED
+    assert [type(each) for each in (other, stranger, late)] == [AlreadyVotedError, NotElectorError, ClosedError]
+    after = await records.get(key_of("p1"))
+    assert before is not None
+    assert after is not None
+    assert after.revision - before.revision <= 4
+
+
+async def test_a_voter_that_goes_away_takes_nobody_elses_vote_with_it(votes: VoteService) -> None:
+    await votes.propose("x", id="p1", quorum=Quorum(permil=1_000))
+    said = [asyncio.create_task(votes.vote("p1", elector.id, True)) for elector in AGENTS]
+    await asyncio.sleep(0)
+    said[0].cancel()
+    said[2].cancel()
+    answers = await asyncio.gather(*said, return_exceptions=True)
+    assert [isinstance(each, asyncio.CancelledError) for each in answers] == [True, False, True, False, False]
+    assert {"a1", "a3", "a4"} <= set((await votes.get("p1")).votes)
 
 
 async def test_superseding_ends_the_old_and_counts_on(votes: VoteService) -> None:

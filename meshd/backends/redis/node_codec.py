@@ -2,27 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from math import sqrt
 
 import msgspec
 
 from meshd.errors import CorruptDataError
-from meshd.nodes.model import Node, NodeProfile, NodeStatus, Sightings, TypeHistory, Verdict, Vitals
+from meshd.nodes.model import Node, NodeProfile, Sightings, Verdict, Vitals
 from meshd.nodes.verdicts import flaps_since, verdict_of
 
 NODE_FIELDS = (
-    "inc", "profile", "joined", "beat", "died", "drain", "status", "open_tasks", "tasks_completed", "tasks_failed",
-    "average_response_ms", "memory_mb", "cpu_percent", "history", "doubt", "bound", "mean",
-    "variance", "vouched", "vouched_by", "flaps", "sightings", "sighted",
+    "inc", "profile", "joined", "beat", "died", "drain", "vitals", "doubt", "bound", "mean", "variance",
+    "vouched", "vouched_by", "flaps", "sightings", "sighted",
 )  # fmt: skip
 """What a script returns of a node, in this order."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_decode_profile = msgspec.json.Decoder(NodeProfile).decode
-_decode_history = msgspec.json.Decoder(dict[str, TypeHistory]).decode
+_PROFILES_KEPT = 2_048
+"""A profile rarely changes, so what its JSON says is kept for the next list."""
+_decode_profile = lru_cache(_PROFILES_KEPT)(msgspec.json.Decoder(NodeProfile).decode)
+_decode_vitals = msgspec.json.Decoder(Vitals).decode
 _decode_sightings = msgspec.json.Decoder(Sightings).decode
-
-_MEASURED = 8
 
 Values = Sequence[bytes | None]
 Fields = list[str | bytes | int]
@@ -42,12 +42,8 @@ def visible_fields(profile: NodeProfile) -> Fields:
 
 
 def vitals_fields(vitals: Vitals) -> Fields:
-    """Return the measured fields; the status goes separately."""
-    return [
-        "open_tasks", vitals.open_tasks, "tasks_completed", vitals.tasks_completed, "tasks_failed", vitals.tasks_failed,
-        "average_response_ms", repr(vitals.average_response_ms), "memory_mb", repr(vitals.memory_mb),
-        "cpu_percent", repr(vitals.cpu_percent), "history", _encode(vitals.history),
-    ]  # fmt: skip
+    """Return what was measured, as one JSON object: a beat writes few fields. Scripts get the status beside it."""
+    return ["vitals", _encode(vitals)]
 
 
 def holdings(profile: NodeProfile) -> str:
@@ -64,9 +60,8 @@ def node_of(node_id: str, values: Values, *, read_ms: int, timeout_ms: int) -> N
     Raises:
         CorruptDataError: the hash is not one that meshd wrote.
     """
-    incarnation, profile, joined, beat, died, drain, *rest = values
-    measured, judged = rest[:_MEASURED], rest[_MEASURED:]
-    doubt, bound, mean, variance, vouched, vouched_by, flaps, sightings, sighted = judged
+    incarnation, profile, joined, beat, died, drain, vitals, doubt, bound, mean, variance, *others = values
+    vouched, vouched_by, flaps, sightings, sighted = others
     try:
         vouched_ms, doubt_ms = int(vouched or 0), int(doubt or 0)
         verdict = verdict_of(
@@ -76,7 +71,7 @@ def node_of(node_id: str, values: Values, *, read_ms: int, timeout_ms: int) -> N
             profile=_decode_profile(profile or b""),
             incarnation=int(incarnation or b""),
             verdict=verdict,
-            vitals=_vitals(measured),
+            vitals=_decode_vitals(vitals or b""),
             joined_ms=int(joined or b""),
             beat_ms=int(beat or b""),
             read_ms=read_ms,
@@ -103,17 +98,3 @@ def _sightings(stored: bytes | None, sighted: bytes | None) -> Sightings:
     if stored is None:
         return Sightings()
     return replace(_decode_sightings(stored), at_ms=int(sighted or 0))
-
-
-def _vitals(measured: Values) -> Vitals:
-    status, open_tasks, completed, failed, response, memory, cpu, history = measured
-    return Vitals(
-        status=NodeStatus((status or b"").decode()),
-        open_tasks=int(open_tasks or 0),
-        tasks_completed=int(completed or 0),
-        tasks_failed=int(failed or 0),
-        average_response_ms=float(response or 0),
-        memory_mb=float(memory or 0),
-        cpu_percent=float(cpu or 0),
-        history=_decode_history(history or b"{}"),
-    )

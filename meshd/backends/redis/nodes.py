@@ -1,5 +1,6 @@
 """`NodeStore` on Redis: one hash per node, a zset of beats, a set per capability."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from meshd.nodes.model import Beat, Holder, Membership, Node, NodeFilter, NodePr
 from meshd.nodes.phi import Pace, patience_of
 
 READ_CHUNK = 256
+"""Most records that one script reads: so long does a list hold up the server."""
+READS_AT_ONCE = 2
+"""Of a long list: the server reads some while others are taken apart here."""
 SWEEP_LIMIT = 100
 VOUCH_CHUNK = 100
 MIN_TTL_MS = 86_400_000
@@ -90,7 +94,7 @@ class RedisNodeStore:
             raise NotFoundError(f"no live node {node_id!r}; `mesh nodes list` shows who is here")
 
     async def get(self, node_id: str) -> Node | None:
-        found = await self._read([node_id])
+        found = await self._read_chunk([node_id])
         return found[0] if found else None
 
     async def list(self, where: NodeFilter | None = None) -> list[Node]:
@@ -125,12 +129,18 @@ class RedisNodeStore:
         return await self._store.run(name, key=self._store.keys.clock(COMMON), args=args)
 
     async def _read(self, node_ids: Sequence[str]) -> Sequence[Node]:
-        nodes: list[Node] = []
-        for at in range(0, len(node_ids), READ_CHUNK):
-            chunk = node_ids[at : at + READ_CHUNK]
-            read_ms, *rows = await self._run("node_read", *chunk)
-            nodes += self._nodes(chunk, rows, read_ms=int(read_ms))
-        return nodes
+        turns = asyncio.Semaphore(READS_AT_ONCE)
+
+        async def read(at: int) -> Sequence[Node]:
+            async with turns:
+                return await self._read_chunk(node_ids[at : at + READ_CHUNK])
+
+        chunks = await asyncio.gather(*(read(at) for at in range(0, len(node_ids), READ_CHUNK)))
+        return [node for chunk in chunks for node in chunk]
+
+    async def _read_chunk(self, node_ids: Sequence[str]) -> Sequence[Node]:
+        read_ms, *rows = await self._run("node_read", *node_ids)
+        return self._nodes(node_ids, rows, read_ms=int(read_ms))
 
     def _nodes(self, node_ids: Sequence[str], rows: Sequence[Any], *, read_ms: int) -> Sequence[Node]:
         return [
@@ -143,8 +153,12 @@ class RedisNodeStore:
         """Return every node, most meshes in one call."""
         read_ms, listed, *rows = await self._run("node_list", "dead" if where.include_dead else "live", READ_CHUNK)
         ids = [node_id.decode() for node_id in listed]
-        nodes = [*self._nodes(ids[: len(rows)], rows, read_ms=int(read_ms)), *await self._read(ids[len(rows) :])]
-        return sorted(nodes, key=lambda node: node.id)
+
+        async def first() -> Sequence[Node]:
+            return self._nodes(ids[: len(rows)], rows, read_ms=int(read_ms))
+
+        more, few = await asyncio.gather(self._read(ids[len(rows) :]), first())
+        return sorted([*few, *more], key=lambda node: node.id)
 
     async def _holding(self, where: NodeFilter) -> Sequence[Node]:
         found = await self._holders(where.capabilities)

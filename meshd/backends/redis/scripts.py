@@ -42,6 +42,8 @@ IDS_PER_CHUNK = 64
 PACKAGE = "meshd.backends.redis"
 _CONSTANTS_GO_HERE = {"constants": "-- constants", "tables": "-- tables"}
 _INCLUDE = re.compile(r'^-- #include "(\w+)"$', re.MULTILINE)
+_SILENT = re.compile(r"^ *(?:--.*)?\n|^ +", re.MULTILINE)
+"""What says nothing to the server: comments on lines of their own, empty lines, indentation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,9 @@ def load(name: str, *, flagged: bool, is_split: bool = False) -> Script:
 
     With `flagged`, for Redis 7 and later, it says whether it may run with the memory full; the server then refuses it
     before its first step or not at all. With `is_split`, for a mesh of several partitions, it rings by publishing.
+    Comments stay here: a server keeps each script for as long as it runs, and is sent each once.
     """
-    text = expanded(_read(f"{name}.lua"), is_split=is_split)
+    text = _SILENT.sub("", expanded(_read(f"{name}.lua"), is_split=is_split))
     if flagged:
         flag = "" if name in _GROWING else " flags=no-writes" if name in _READING else " flags=allow-oom"
         text = f"#!lua{flag}\n{text}"

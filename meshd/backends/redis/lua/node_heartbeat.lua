@@ -60,11 +60,11 @@ save_tick(grace)
 if record[3] ~= status then
   note('status', id, incarnation, status)
 end
-local nodes, missed = redis.call('ZCARD', beats_key), {}
+local nodes = redis.call('ZCARD', beats_key)
 local live = nodes
-local soon = whole(now + pause)
-if redis.call('ZCOUNT', beats_key, soon, '+inf') < nodes then
-  missed = redis.call('ZRANGEBYSCORE', beats_key, '-inf', '(' .. soon, 'LIMIT', 0, MAX_SUSPECTS)
+local missed, soon = {}, '(' .. whole(now + pause)
+if redis.call('ZCOUNT', beats_key, '-inf', soon) > 0 then
+  missed = redis.call('ZRANGEBYSCORE', beats_key, '-inf', soon, 'LIMIT', 0, MAX_SUSPECTS)
   live = redis.call('ZCOUNT', beats_key, at, '+inf')
 end
 return {'ok', live, nodes - live, record[4] == '1' and 'drain' or 'stay', missed}

@@ -59,10 +59,13 @@ local function with_flap(flaps)
   return table.concat(kept, ' ')
 end
 
+-- When somebody last beat or swept, and until when silence proves nothing, as `grace_after` reads them.
+local ticks
+
 -- Until when silence proves nothing: if nobody beat or swept for longer than `gap`, the store itself may have been away
 -- and beats lost with it, so everybody gets as long again, at most one timeout.
 local function grace_after(gap, timeout)
-  local ticks = redis.call('HMGET', clock_key, 'node_tick', 'node_grace')
+  ticks = redis.call('HMGET', clock_key, 'node_tick', 'node_grace')
   local tick, grace = tonumber(ticks[1] or now), tonumber(ticks[2] or 0)
   if now - tick > gap then
     return math.max(grace, now + math.min(now - tick, timeout))
@@ -70,7 +73,11 @@ local function grace_after(gap, timeout)
   return grace
 end
 
+-- Of the many beats of one millisecond the first says it all.
 local function save_tick(grace)
   local at = whole(now)
+  if at == ticks[1] and clock.ahead == 0 and whole(grace) == ticks[2] then
+    return
+  end
   redis.call('HSET', clock_key, 'now', at, 'ahead', whole(clock.ahead), 'node_tick', at, 'node_grace', whole(grace))
 end
