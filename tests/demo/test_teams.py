@@ -66,3 +66,13 @@ def test_the_walk_is_simulated_analysed_and_plotted(run: Run, tmp_path: Path) ->
     picture = tmp_path / "walk.png"
     assert run("scientific_computing", str(picture)).startswith("exponent 0.5")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_problem_is_divided_and_what_is_learned_is_shared(run: Run) -> None:
+    said = run("solving_together", "10000").splitlines()
+    assert said == [
+        "learned by the first: 1",
+        "primes: 1229",
+        "nodes: ['solver-0', 'solver-1', 'solver-2']",
+        "known to all: 25 small primes",
+    ]

@@ -13,6 +13,7 @@ import pytest
 
 from meshd.runtime.processes import running
 from meshd.tasks.agreement import TALLY_TASK
+from meshd.tasks.fan_out import MERGE_TASK
 from meshd.tasks.voting import VOTE_TASK
 from tests.processes.conftest import Place
 from tests.support.waiting import wait_until
@@ -71,7 +72,8 @@ async def test_a_killed_node_rejoins_under_its_id(fleet: Place, supervisor: subp
     assert before is not None
     assert after is not None
     assert after.incarnation > before.incarnation
-    assert (after.profile.capacity, after.profile.task_types) == (2, frozenset({"nap", VOTE_TASK, TALLY_TASK}))
+    assert after.profile.capacity == 2
+    assert after.profile.task_types == {"nap", VOTE_TASK, TALLY_TASK, MERGE_TASK}
     rows = fleet.ps()
     assert {name: (row["state"], row["restarts"], row["verdict"]) for name, row in rows.items()} == {
         "a": ("running", 0, "alive"),

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshd.nodes.model import Level, Node, NodeProfile, NodeStatus, TypeHistory, Verdict, Vitals
+from meshd.scoring import Scored
 from meshd.tasks.routing import claimer_of, preference, route_of
 from meshd.tasks.scoring import (
     POLICY_WEIGHTS,
     RoutingPolicy,
-    Scored,
     Term,
     Wish,
     history_term,
@@ -136,11 +136,11 @@ def test_a_wish_outweighs_the_policy_and_health_outweighs_both(policy: RoutingPo
 
 
 def test_equal_scores_are_told_apart_by_history_then_load_then_name() -> None:
-    def one(node_id: str, history: float, load: float) -> Scored:
-        return Scored(node_id=node_id, score=0.5, terms={}, tie=(history, load))
+    def one(node_id: str, history: float, load: float) -> Scored[Term]:
+        return Scored(name=node_id, score=0.5, terms={}, tie=(history, load))
 
     worst_first = [one("b", 0.1, 0.9), one("d", 0.5, 0.1), one("c", 0.5, 0.2), one("a", 0.5, 0.2)]
-    assert [each.node_id for each in sorted(worst_first, key=lambda each: each.order)] == ["a", "c", "d", "b"]
+    assert [each.name for each in sorted(worst_first, key=lambda each: each.order)] == ["a", "c", "d", "b"]
 
 
 def test_a_degraded_node_has_no_health_and_one_slot() -> None:

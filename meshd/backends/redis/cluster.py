@@ -145,10 +145,12 @@ class ClusterConnection:
         slot = slot_of(str(command[1])) if len(command) > 1 else None
         return await self._on_slot(slot, lambda primary: primary.command(*command, retry=False), retry=retry)
 
-    async def peek(self, *command: str | bytes | int, patience_s: float | None = None) -> Any:
-        """Run one plain read among the scripts; the answer comes as the server gave it."""
+    async def peek(self, *command: str | bytes | int, retry: bool = True, patience_s: float | None = None) -> Any:
+        """Run one plain command among the scripts; the answer comes as the server gave it."""
         slot = slot_of(str(command[1]))
-        return await self._on_slot(slot, lambda primary: primary.peek(*command), retry=True, patience_s=patience_s)
+        return await self._on_slot(
+            slot, lambda primary: primary.peek(*command, retry=retry), retry=retry, patience_s=patience_s
+        )
 
     async def pipeline(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
         """Run commands on keys of one partition that may be repeated, in one round trip."""

@@ -132,14 +132,14 @@ class Connection:
         with translated(self.url):
             return await self._call(partial(self._by_pool, command), retry=retry)
 
-    async def peek(self, *command: str | bytes | int) -> Any:
-        """Run one plain read among the scripts; the answer comes as the server gave it."""
+    async def peek(self, *command: str | bytes | int, retry: bool = True) -> Any:
+        """Run one plain command among the scripts; the answer comes as the server gave it."""
 
         async def ask() -> Any:
             return await (await self._lane()).call(command)
 
         with translated(self.url):
-            return await self._call(ask, retry=True)
+            return await self._call(ask, retry=retry)
 
     async def pipeline(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
         """Run commands that may be repeated, in one round trip."""

@@ -63,7 +63,7 @@ class RedisEventBus:
         return number.decode() if number else START
 
     async def publish(self, topic: str, body: Mapping[str, Any]) -> None:
-        await self._store.command("PUBLISH", self._store.keys.channel(topic), _encode(body), retry=False)
+        await self._store.peek("PUBLISH", self._store.keys.channel(topic), _encode(body), retry=False)
 
     @asynccontextmanager
     async def subscribe(self, *topics: str) -> AsyncGenerator[Subscription]:

@@ -92,8 +92,8 @@ class Partition:
     async def command(self, *command: str | bytes | int, retry: bool = True) -> Any:
         return await self._link.command(*command, retry=retry)
 
-    async def peek(self, *command: str | bytes | int) -> Any:
-        return await self._link.peek(*command)
+    async def peek(self, *command: str | bytes | int, retry: bool = True) -> Any:
+        return await self._link.peek(*command, retry=retry)
 
     async def pipeline(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
         return await self._link.pipeline(commands)
@@ -126,8 +126,8 @@ class HurriedPartition(Partition):
     ) -> Any:
         return await self._cluster.run(name, key=key, args=args, retry=retry, confirm=confirm, patience_s=CLAIM_S)
 
-    async def peek(self, *command: str | bytes | int) -> Any:
-        return await self._cluster.peek(*command, patience_s=CLAIM_S)
+    async def peek(self, *command: str | bytes | int, retry: bool = True) -> Any:
+        return await self._cluster.peek(*command, retry=retry, patience_s=CLAIM_S)
 
 
 def _share(options: BackendOptions, count: int) -> BackendOptions:
