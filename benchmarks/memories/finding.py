@@ -19,10 +19,9 @@ NOTE = (
 
 
 def _traffic(server: Server) -> int:
-    """Return the bytes at the server so far; asking twice tells what asking costs."""
-    both = [server.client.info("stats") for _ in range(2)]
-    before, now = (int(each["total_net_input_bytes"]) + int(each["total_net_output_bytes"]) for each in both)
-    return 2 * before - now
+    """Return the bytes at the server so far; the next look adds what this one cost."""
+    stats = server.client.info("stats")
+    return int(stats["total_net_input_bytes"]) + int(stats["total_net_output_bytes"])
 
 
 async def _found(server: Server, folder: Path, size: int) -> tuple[float, float]:
@@ -34,13 +33,14 @@ async def _found(server: Server, folder: Path, size: int) -> tuple[float, float]
         news = batch([f"new{n}" for n in range(DIFFERENCES)], actor="n1~a", first=size + 1)
         await backend.memory.push(news)
         async with replica(backend, folder, node="reader") as opened:
-            before, began = _traffic(server), perf_counter()
+            asked, before, began = _traffic(server), _traffic(server), perf_counter()
             await opened.sync()
             spent, after = perf_counter() - began, _traffic(server)
             last = (await opened.read([f"new{DIFFERENCES - 1}"]))[0]
             if len(last) != 1:
                 raise AssertionError("the sync did not bring the last difference")
-    return after - before - sum(len(version.blob) for version in news.versions), spent * 1e3
+    moved = after - before - (before - asked)
+    return moved - sum(len(version.blob) for version in news.versions), spent * 1e3
 
 
 def measure(rounds: int, scale: float) -> Section:

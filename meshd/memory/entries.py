@@ -20,6 +20,8 @@ class Writing:
 
     name: str
     """`actor:number`, by which other commands know it."""
+    edition: int
+    """Rises by one with each write over the one before."""
     key: str
     value: Any
     """Plain JSON types; `None` for a deletion."""
@@ -128,6 +130,7 @@ def writing(version: Version) -> Writing:
     header = version.header
     return Writing(
         name=name_of(version.dot),
+        edition=header.edition,
         key=header.key,
         value=None if header.is_tombstone else value_of(version),
         is_deletion=header.is_tombstone,

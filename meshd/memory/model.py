@@ -110,6 +110,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fals
     """Why: evidence, a reason, the sync or rollback it belongs to."""
     undoes: str = ""
     """The dot `actor:seq` this version takes back, if it is part of a rollback."""
+    edition: int = 1
+    """One more than the highest its writer had seen of the key; writes that do not know of each other share one."""
 
     @property
     def dot(self) -> Dot:

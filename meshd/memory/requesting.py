@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import timedelta
 
 from meshd.events import EventBus
@@ -42,13 +43,14 @@ async def request_sync(
             request=request,
             nodes=tuple(_answer(node, members.get(node), request=request) for node in sorted(nodes)),
             duration_ms=round((loop.time() - began) * 1000),
+            is_over=False,
         )
         confirmed = sum(each.confirmed for each in report.nodes)
         if progress is not None and confirmed > answered:
             progress(report)
         answered = confirmed
         if confirmed == len(report.nodes) or now - began >= timeout.total_seconds():
-            return report
+            return replace(report, is_over=True)
         await asyncio.sleep(_PAUSE_S)
 
 

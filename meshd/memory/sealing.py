@@ -5,6 +5,7 @@ are both refused. The bytes of an item are its siblings in the order of their do
 """
 
 import hashlib
+import struct
 from collections.abc import Iterable
 
 import msgspec
@@ -14,6 +15,7 @@ from meshd.memory.model import Header, Item, Version
 
 CHECKSUM_BYTES = 16
 _HEADER_LIMIT = 0xFFFF
+_length = struct.Struct(">I").unpack_from
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Header).decode
 
@@ -79,6 +81,12 @@ def read(blob: bytes) -> Version:
     return Version(header, blob[end:-CHECKSUM_BYTES], blob)
 
 
+def pack_one(version: Version) -> bytes:
+    """Return the bytes a store keeps for an item that has this version alone."""
+    blob = version.blob
+    return len(blob).to_bytes(4, "big") + blob
+
+
 def pack_item(item: Iterable[Version]) -> bytes:
     """Return the bytes a store keeps for an item; its siblings must be in the order of their dots."""
     return b"".join([part for version in item for part in (len(version.blob).to_bytes(4, "big"), version.blob)])
@@ -91,13 +99,15 @@ def unpack_item(data: bytes) -> list[bytes]:
         CorruptDataError: the lengths do not add up.
     """
     blobs: list[bytes] = []
-    at = 0
-    while at < len(data):
-        end = at + 4 + int.from_bytes(data[at : at + 4], "big")
-        if end > len(data) or end == at + 4:
-            raise CorruptDataError(f"an item of {len(data)} bytes was cut")
-        blobs.append(data[at + 4 : end])
-        at = end
+    at, size = 0, len(data)
+    while at + 4 < size:
+        start = at + 4
+        at = start + _length(data, at)[0]
+        if at > size or at == start:
+            break
+        blobs.append(data[start:at])
+    if at != size:
+        raise CorruptDataError(f"an item of {size} bytes was cut")
     return blobs
 
 

@@ -76,6 +76,7 @@ class Stamper:
             task=author.task,
             note=draft.note,
             undoes=draft.undoes,
+            edition=1 + max([version.header.edition for version in draft.over], default=0),
         )
         return self.seal.make(header, b"" if draft.body is None else draft.body(header))
 

@@ -39,8 +39,10 @@ from meshd.memory.model import (
 class Feed(Protocol):
     """Changes as they are made. A hint: compare `Change.after` with where you stand, and read what is missing."""
 
-    async def get(self, *, timeout_ms: int) -> Change | None:
-        """Return the next change, or `None` after `timeout_ms`. Large changes come without their versions.
+    async def get(self, *, timeout_ms: int, known: int = 0) -> Change | None:
+        """Return the next change, or `None` after `timeout_ms`.
+
+        Large changes come without their versions, and so may those up to revision `known`.
 
         Raises:
             StoreUnreachableError: the store is gone; a later call tries again.

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 
 import msgspec
 
 from meshd.memory.prefixes import Rules
 
+WINDOW_S = 60
+"""Over how many seconds speed and success are summed."""
 SYNC_TOPIC = "memory:sync"
 """Hints that ask every replica to sync and report at once; `Mesh` services publish them with the id of the request."""
 
@@ -86,12 +89,19 @@ class SyncState:
     """Keys that differ, and are settled by their next write."""
     differing: str = ""
     """The first of the keys that differ whatever was done, one a line."""
+    recent_items: int = 0
+    """Versions moved either way in the last minute before the report."""
+    recent_tries: int = 0
+    """How often something was sent or compared in that time."""
+    recent_failures: int = 0
+    """How often that failed: the hub was away, or refused it."""
     request: str = ""
     """The newest request to sync that this answers."""
 
     def as_mapping(self) -> dict[str, int | str]:
-        """Return it as `Member.state` has it."""
-        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+        """Return it as `Member.state` has it: what is zero or empty is left out."""
+        values = {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+        return {name: value for name, value in values.items() if value}
 
     @classmethod
     def of(cls, state: Mapping[str, int | str]) -> "SyncState":
@@ -121,6 +131,19 @@ class NodeSync:
     """Some of the keys that differ all the same."""
 
 
+class SyncStage(StrEnum):
+    """How far a sync of the whole mesh is."""
+
+    PENDING = "pending"
+    """No replica has answered yet."""
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    PARTIAL_SUCCESS = "partial_success"
+    """It is over, and some did not confirm: see `SyncReport.missing`."""
+    FAILED = "failed"
+    """It is over, and none confirmed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
     """A sync of the whole mesh."""
@@ -128,6 +151,18 @@ class SyncReport:
     request: str
     nodes: tuple[NodeSync, ...] = field(default_factory=tuple)
     duration_ms: int = 0
+    is_over: bool = True
+    """Nothing more is waited for."""
+
+    @property
+    def stage(self) -> SyncStage:
+        """How far it is."""
+        missing = len(self.missing)
+        if self.is_over:
+            if not missing:
+                return SyncStage.COMPLETED
+            return SyncStage.FAILED if missing == len(self.nodes) else SyncStage.PARTIAL_SUCCESS
+        return SyncStage.PENDING if not any(each.confirmed for each in self.nodes) else SyncStage.IN_PROGRESS
 
     @property
     def missing(self) -> tuple[str, ...]:

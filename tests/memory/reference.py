@@ -44,7 +44,8 @@ class ReferenceFeed:
         self.changes: deque[Change] = deque()
         self.rings = asyncio.Event()
 
-    async def get(self, *, timeout_ms: int) -> Change | None:
+    async def get(self, *, timeout_ms: int, known: int = 0) -> Change | None:
+        del known
         if not self.changes:
             self.rings.clear()
             try:

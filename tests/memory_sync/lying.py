@@ -37,8 +37,8 @@ class _LyingFeed:
         self._feed = feed
         self._store = store
 
-    async def get(self, *, timeout_ms: int) -> Change | None:
-        change = await self._feed.get(timeout_ms=timeout_ms)
+    async def get(self, *, timeout_ms: int, known: int = 0) -> Change | None:
+        change = await self._feed.get(timeout_ms=timeout_ms, known=known)
         return change and self._store.lie(change)
 
 

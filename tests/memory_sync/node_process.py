@@ -8,6 +8,7 @@ JSON of its state after a sync, and `get KEY` with the JSON of the live texts.
 import asyncio
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -41,7 +42,7 @@ async def _serve(replica: Replica) -> None:
     while line := (await asyncio.to_thread(sys.stdin.readline)).split():
         if line[0] == "sync":
             found = await replica.sync()
-            _say(msgspec.json.encode({"is_equal": found.is_equal, **replica.state.as_mapping()}).decode())
+            _say(msgspec.json.encode({"is_equal": found.is_equal, **asdict(replica.state)}).decode())
         else:
             _say(msgspec.json.encode(list(await texts(replica, line[1]))).decode())
 

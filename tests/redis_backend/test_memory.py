@@ -264,7 +264,8 @@ async def test_many_siblings_sum_up_exactly(backend: Backend, clock: ManualClock
 async def test_a_header_longer_than_this_codes_is_passed_on(backend: Backend) -> None:
     made = version("k", 1)
     end = 2 + int.from_bytes(made.blob[:2], "big")
-    head = b"\xdc\x00\x12" + made.blob[5:end] + b"\xa3new"
+    fields = len(made.header.__struct_fields__) + 1
+    head = b"\xdc" + fields.to_bytes(2, "big") + made.blob[5:end] + b"\xa3new"
     blob = len(head).to_bytes(2, "big") + head + made.body
     newer = SEAL.open(blob + SEAL._sum(blob))  # pyright: ignore[reportPrivateUsage]
     await backend.memory.push(batch(newer))

@@ -193,6 +193,7 @@ async def test_history_is_listed_up_to_its_limit(mesh: Mesh, here: Begin) -> Non
     log = await mesh.memory.log("k")
     assert [each.writing.value for each in log] == list(range(13, 2, -1))
     assert [each.writing.agent for each in log] == ["a"] * 11
+    assert [each.writing.edition for each in log] == list(range(14, 3, -1))
     assert len(await mesh.memory.log("k", limit=3)) == 3
 
 
@@ -207,9 +208,14 @@ async def test_sync_tells_what_each_replica_did_and_names_one_that_does_not_answ
     rows = {row["id"]: row["memory"] for row in synced["nodes"]}
     assert (synced["state"], synced["confirmed"], synced["memory"]["missing"]) == ("completed", True, [])
     assert all(row["is_equal"] and row["pending"] == 0 for row in rows.values())
+    stages: list[str] = []
+    report = await mesh.sync(progress=lambda each: stages.append(each.stage))
+    assert (stages[0], set(stages[1:]), report.stage) == ("pending", {"in_progress"}, "completed")
     status = command.json("status")["memory"]
     assert status["items"] == 1
-    assert {each["node"]: (each["behind"], each["applied"]) for each in status["replicas"]}["b"] == (0, 1)
+    replicas = {each["node"]: each for each in status["replicas"]}
+    assert (replicas["b"]["behind"], replicas["b"]["applied"]) == (0, 1)
+    assert all(each["items_per_second"] > 0 and each["success_percent"] == 100 for each in replicas.values())
     frozen.send_signal(signal.SIGSTOP)
     said = codec.parse_json(command("sync", "--json", code=8))
     assert (said["state"], said["memory"]["missing"]) == ("partial_success", ["b"])

@@ -21,7 +21,7 @@ from meshd.memory.model import (
     StoreClock,
     Version,
 )
-from meshd.memory.sealing import pack_item, read, read_item, unpack_item
+from meshd.memory.sealing import pack_one, read, read_item, unpack_item
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -42,7 +42,7 @@ def packed_limits(limits: MemoryLimits) -> bytes:
 
 def framed(versions: Sequence[Version]) -> list[bytes]:
     """Return versions as the scripts take them: as they stand in an item."""
-    return [pack_item((version,)) for version in versions]
+    return [pack_one(version) for version in versions]
 
 
 def packed_conditions(batch: Batch) -> bytes:
@@ -97,20 +97,21 @@ def members_of(answer: Sequence[Any]) -> list[Member]:
     return sorted(found, key=lambda member: member.node)
 
 
-def change_of(message: bytes) -> Change:
-    """Return the change that a message of the feed tells.
+def change_of(message: bytes, *, known: int = 0) -> Change:
+    """Return the change that a message of the feed tells, without its versions up to revision `known`.
 
     Raises:
         CorruptDataError: it was not written by a store.
     """
     head, newline, items = message.partition(b"\n")
     try:
-        generation, after, revision, wanted = head.decode().split(" ")
+        generation, after, reached, wanted = head.decode().split(" ")
+        revision = int(reached)
         return Change(
             generation=generation,
             after=int(after),
-            revision=int(revision),
-            versions=shared(read_item(items)) if newline else (),
+            revision=revision,
+            versions=shared(read_item(items)) if newline and revision > known else (),
             wanted=wanted == "1",
             more=not newline,
         )

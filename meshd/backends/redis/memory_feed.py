@@ -12,6 +12,8 @@ from meshd.backends.redis.memory_codec import change_of
 from meshd.errors import StoreUnreachableError
 from meshd.memory.model import Change
 
+_SLACK_S = 0.005
+"""How late a wait may end."""
 _MOST_WAITING = 1_000
 """Changes kept for a reader; with more, the server is left to wait."""
 
@@ -25,6 +27,8 @@ class RedisFeed:
         self._heard: deque[bytes] = deque()
         self._is_paused = False
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        """Wakes who waits, perhaps too early: it is set once for many messages."""
         self._generation = ""
         self._revision = 0
 
@@ -34,11 +38,11 @@ class RedisFeed:
         clock = await scripts.clock(self._store)
         self._generation, self._revision = clock.generation, clock.revision
 
-    async def get(self, *, timeout_ms: int) -> Change | None:
+    async def get(self, *, timeout_ms: int, known: int = 0) -> Change | None:
         end = monotonic() + timeout_ms / 1000
         while True:
             while self._heard:
-                change = change_of(self._next())
+                change = change_of(self._next(), known=known)
                 if change.generation != self._generation or change.revision > self._revision:
                     return change
             left = end - monotonic()
@@ -49,6 +53,7 @@ class RedisFeed:
     async def aclose(self) -> None:
         """Close the connection."""
         line, self._line = self._line, None
+        self._stop_timer()
         self._heard.clear()
         self._is_paused = False
         if line is not None:
@@ -78,12 +83,23 @@ class RedisFeed:
             raise self._broken()
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
-        timer = loop.call_later(min(timeout_s, line.patience_s), self._wake)
+        end = loop.time() + min(timeout_s, line.patience_s)
+        if self._timer is None or self._timer.when() > end + _SLACK_S:
+            self._stop_timer()
+            self._timer = loop.call_at(end, self._time_out)
         try:
             await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _time_out(self) -> None:
+        self._timer = None
+        self._wake()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _hear(self, channel: bytes, message: bytes) -> None:
         del channel

@@ -39,7 +39,8 @@ class SqliteFeed:
         )
         self._seen = newest
 
-    async def get(self, *, timeout_ms: int) -> Change | None:
+    async def get(self, *, timeout_ms: int, known: int = 0) -> Change | None:
+        del known
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + timeout_ms / 1000
         while True:

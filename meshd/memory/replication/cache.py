@@ -6,7 +6,7 @@ Invariant: a key that is here has the newest item the store has; when that canno
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from meshd.memory.model import Applied, Item, Reply, Version
+from meshd.memory.model import Applied, Dot, Item, Reply, Version
 
 _SHED = 8
 """A full cache gives up this fraction of its oldest entries at once."""
@@ -36,25 +36,20 @@ class Cache:
             self._shed()
 
     def apply(self, versions: Sequence[Version], replies: Sequence[Reply]) -> None:
-        """Follow what the store made of these versions."""
+        """Follow what the store made of these versions, one after the other."""
         self._changes += 1
-        if len(versions) == 1:
-            self._follow(versions[0].key, versions, _current(versions[0], replies[0]))
-            self._shed()
-            return
-        arrived: dict[str, list[Version]] = {}
-        current: dict[str, set[tuple[str, int]]] = {}
         for version, reply in zip(versions, replies, strict=True):
-            arrived.setdefault(version.key, []).append(version)
-            current[version.key] = _current(version, reply)
-        for key, news in arrived.items():
-            self._follow(key, news, current[key])
+            if reply.applied is Applied.APPLIED:
+                self._items[version.header.key] = (version,)
+            elif reply.applied is Applied.SIBLING:
+                self._add(version, reply.current)
         self._shed()
 
-    def _follow(self, key: str, news: Sequence[Version], dots: set[tuple[str, int]]) -> None:
-        known = {version.dot: version for version in (*self._items.get(key, ()), *news)}
-        if dots and dots <= known.keys():
-            self._items[key] = tuple(known[dot] for dot in sorted(known.keys() & dots))
+    def _add(self, version: Version, current: Sequence[Dot]) -> None:
+        key = version.header.key
+        known = {each.dot: each for each in (*self._items.get(key, ()), version)}
+        if all(dot in known for dot in current):
+            self._items[key] = tuple(known[dot] for dot in sorted(current))
         else:
             self._items.pop(key, None)
 
@@ -68,7 +63,3 @@ class Cache:
         if len(self._items) > self._limit:
             for key in list(islice(self._items, max(len(self._items) - self._limit, self._limit // _SHED))):
                 del self._items[key]
-
-
-def _current(version: Version, reply: Reply) -> set[tuple[str, int]]:
-    return {version.dot} if reply.applied is Applied.APPLIED else set(reply.current)

@@ -1,7 +1,8 @@
 """What a replica counts of its syncing since the process began."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from meshd.memory.replication.pace import Pace
 from meshd.memory.syncing import SyncState
 
 
@@ -15,6 +16,7 @@ class Counters:
     damaged: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+    pace: Pace = field(default_factory=Pace, compare=False)
 
     def copy(self) -> "Counters":
         return Counters(self.sent, self.received, self.conflicts, self.damaged, self.bytes_sent, self.bytes_received)
@@ -53,6 +55,7 @@ def state_of(
 ) -> SyncState:
     """Return what the replica reports of itself."""
     moved = Counters() if last is None else last.moved
+    recent_items, recent_tries, recent_failures = total.pace.sums()
     return SyncState(
         pending=pending,
         sent=total.sent,
@@ -71,6 +74,9 @@ def state_of(
         is_equal=last is not None and bool(last.is_equal),
         unrepaired=0 if last is None else last.unrepaired,
         differing="" if last is None else "\n".join(last.differing),
+        recent_items=recent_items,
+        recent_tries=recent_tries,
+        recent_failures=recent_failures,
         request=request,
         is_closed=is_closed,
     )

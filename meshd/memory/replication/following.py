@@ -15,6 +15,8 @@ from meshd.memory.store import Feed, MemoryStore
 _PAGE = 1_000
 _TOGETHER = 100
 """Versions of changes that wait in the feed are kept together, up to about this many."""
+_STRETCHES = 1_000
+"""Most stretches of own changes kept in mind."""
 _AT_ONCE_S = 0.000_5
 """A change that was there sooner had been waiting, and others probably wait behind it."""
 
@@ -30,13 +32,29 @@ class Follower:
         self.cursor = 0
         self.turn = asyncio.Lock()
         """Held by whoever moves the cursor."""
+        self._made = Stretches()
+
+    def stand_at(self, revision: int, *, generation: str) -> None:
+        """Go on from here: everything before was taken; the hub may have lost what it had."""
+        self._made.clear()
+        self.generation, self.cursor = generation, revision
+
+    def made(self, revision: int, *, count: int, generation: str) -> None:
+        """Note that the last `count` changes up to `revision` were made by versions that are here: they are not read.
+
+        Like the cursor, it holds as long as the hub keeps what it has.
+        """
+        self._made.add(revision - count, revision, generation=generation)
+
+    def _go_to(self, revision: int) -> None:
+        self.cursor = self._made.end_of(revision, generation=self.generation)
 
     async def hear(self, feed: Feed, *, timeout_ms: int) -> "Heard":
         """Wait for the next change, and take it; those that came before this looked are taken together."""
         now = asyncio.get_running_loop().time
         began = now()
         try:
-            change = await feed.get(timeout_ms=timeout_ms)
+            change = await feed.get(timeout_ms=timeout_ms, known=self.cursor)
         except CorruptDataError:
             return Heard(has_missed=True)
         if change is None:
@@ -47,6 +65,7 @@ class Follower:
     async def _take(self, change: Change | None, feed: Feed, *, is_late: bool) -> "Heard":
         heard = Heard()
         versions: list[Version] = []
+        self._go_to(self.cursor)
         cursor = self.cursor
         while change is not None:
             heard.add(change, generation=self.generation)
@@ -58,26 +77,29 @@ class Follower:
             if heard.has_missed or not is_late or len(versions) >= _TOGETHER:
                 break
             try:
-                change = await feed.get(timeout_ms=0)
+                change = await feed.get(timeout_ms=0, known=cursor)
             except CorruptDataError:
                 heard.has_missed = True
                 break
         if not await self._intake.take(versions, skip=self._own()):
             heard.has_missed = True
         elif not heard.is_other:
-            self.cursor = max(self.cursor, cursor)
+            self._go_to(max(self.cursor, cursor))
         return heard
 
     async def catch_up(self) -> bool:
         """Read what is missing; return false if the hub's data is another than the cursor is about."""
         more = True
+        self._go_to(self.cursor)
         while more:
-            change = await self._hub.changes(after=self.cursor, limit=_PAGE)
+            limit = self._made.gap_after(self.cursor, generation=self.generation, most=_PAGE)
+            change = await self._hub.changes(after=self.cursor, limit=limit)
             if change.generation != self.generation or change.revision < self.cursor:
                 return False
             if not await self._intake.take(change.versions, skip=self._own()):
                 await self.ask_again()
-            self.cursor, more = change.revision, change.more
+            more = change.more
+            self._go_to(max(self.cursor, change.revision))
         return True
 
     async def ask_again(self) -> None:
@@ -89,6 +111,44 @@ class Follower:
             except CorruptDataError:
                 continue
             await self._intake.take(_versions(items))
+
+
+class Stretches:
+    """Parts of one generation's order of changes that were made from here, each from one revision to another."""
+
+    def __init__(self) -> None:
+        self._generation = ""
+        self._ends: dict[int, int] = {}
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._ends.clear()
+
+    def add(self, start: int, end: int, *, generation: str) -> None:
+        """Note one that comes after all others; of too many apart, the earliest is forgotten."""
+        if generation != self._generation:
+            self._generation = generation
+            self._ends.clear()
+        newest = next(reversed(self._ends), None)
+        if newest is not None and self._ends[newest] == start:
+            self._ends[newest] = end
+        elif end > start:
+            self._ends[start] = end
+            if len(self._ends) > _STRETCHES:
+                del self._ends[next(iter(self._ends))]
+
+    def end_of(self, revision: int, *, generation: str) -> int:
+        """Return where the stretch ends in which a revision is, or the revision; forget those that begin before."""
+        if generation == self._generation:
+            while self._ends and (start := next(iter(self._ends))) <= revision:
+                revision = max(revision, self._ends.pop(start))
+        return revision
+
+    def gap_after(self, revision: int, *, generation: str, most: int) -> int:
+        """Return how many changes, `most` at most, are to be read from there before a stretch begins."""
+        if not self._ends or generation != self._generation:
+            return most
+        return max(1, min(most, next(iter(self._ends)) - revision))
 
 
 class Heard:

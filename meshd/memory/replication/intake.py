@@ -17,6 +17,8 @@ from meshd.memory.sessions import Seen
 
 logger = logging.getLogger(__name__)
 
+_MANY = 20
+"""Of more versions, those that are here already are left out before they are taken to the file."""
 _NEWS = frozenset({Applied.APPLIED, Applied.SIBLING})
 
 
@@ -38,16 +40,23 @@ class Intake:
     async def take(self, versions: Iterable[Version], *, skip: tuple[str, int] = ("", 0)) -> bool:
         """Keep these; return whether all were sound. Those of actor and up to the number in `skip` are here."""
         sound: list[Version] = []
+        here: list[Version] = []
         is_all = True
         actor, upto = skip
         for version in versions:
             header = version.header
             if header.actor == LOCAL or (header.actor == actor and header.seq <= upto):
                 continue
-            if self._is_sound(version):
+            self.counters.bytes_received += len(version.blob)
+            if self._is_here(version):
+                here.append(version)
+            elif self._is_sound(version):
                 sound.append(version)
             else:
                 is_all = False
+        self.seen.add(here)
+        if len(sound) > _MANY:
+            sound = await self._unknown(sound)
         for chunk in chunks(sound):
             self._follow(chunk, await self._file.store.absorb(chunk))
         return is_all
@@ -75,14 +84,27 @@ class Intake:
         counters = self.counters
         news: list[str] = []
         for version, reply in zip(chunk, replies, strict=True):
-            counters.bytes_received += len(version.blob)
             if reply.applied in _NEWS:
                 news.append(version.key)
                 counters.conflicts += reply.applied is Applied.SIBLING
             elif reply.applied is Applied.REFUSED:
                 logger.warning("memory key %r: a version the hub has is refused here: %s", version.key, reply.refusal)
         counters.received += len(news)
+        counters.pace.moved(len(news))
         self._watchers.tell(news)
+
+    def _is_here(self, version: Version) -> bool:
+        """Return whether the very bytes are in memory, so in the file too."""
+        item = self._cache.get(version.header.key)
+        if not item or all(each.blob != version.blob for each in item):
+            return False
+        self.damaged.pop(version.header.key, None)
+        return True
+
+    async def _unknown(self, versions: Sequence[Version]) -> list[Version]:
+        """Return those that the file's clock does not cover: it would take no other."""
+        covered = (await self._file.store.clock()).clock
+        return [each for each in versions if each.header.seq > covered.get(each.header.actor, 0)]
 
     def _is_sound(self, version: Version) -> bool:
         try:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
+from typing import Protocol
 
 from meshd.errors import CorruptDataError, UnavailableError
 from meshd.memory.model import AT_ONCE, MAX_BATCH, MAX_BATCH_BYTES, Applied, Batch, Pushed, Refusal, Version
@@ -23,10 +24,21 @@ logger = logging.getLogger(__name__)
 
 _RECENT = 2_000
 """Versions kept in memory on their way; more are read back from the file."""
+_TOGETHER = 2
+"""Batches on their way at once: one that comes before its turn is a gap, and is sent again."""
 _AHEAD = 1_000
 """Versions read back at once."""
 _HELD_S = 5.0
 _SHORTEST_S, _LONGEST_S = 0.05, 1.0
+
+_TAKEN = frozenset({Applied.APPLIED, Applied.SIBLING})
+
+
+class Made(Protocol):
+    """Is told of the hub's changes: the last `count` up to `revision`."""
+
+    def __call__(self, revision: int, *, count: int, generation: str) -> None: ...
+
 
 Restamp = Callable[[Sequence[Version]], Awaitable[None]]
 """Writes these anew, at the time it is now."""
@@ -54,6 +66,8 @@ class Outbox:
         self._restamp = restamp
         self.hub_differs: Callable[[], None] = lambda: None
         """Called when the hub's data is not what it was."""
+        self.made: Made | None = None
+        """Told which of the hub's changes were made by what was sent."""
         self._rng = rng
         self._recent: deque[Version] = deque()
         self._recent_after = 0
@@ -136,6 +150,7 @@ class Outbox:
                     self._waiting.set()
             except UnavailableError as exc:
                 logger.debug("%d versions of shared memory wait: %s", self.pending, exc)
+                self._counters.pace.tried(is_done=False)
                 await asyncio.sleep(self._rng.uniform(pause / 2, pause))
                 pause = min(pause * 2, _LONGEST_S)
                 self._waiting.set()
@@ -159,27 +174,46 @@ class Outbox:
                 raise refusal_of(f"of {self.actor}", self.held)
 
     async def send_once(self, *, wanted: bool = False) -> None:
-        """Send the next batch, if there is one."""
+        """Send the next batch, if there is one, and of a backlog the one behind it along with it."""
         refused: list[Version] = []
         async with self._sending:
             if not self.pending:
                 return
-            batch = await self._next()
-            pushed = await self._hub.push(batch, wanted=wanted)
-            if pushed.gap or pushed.generation != self.generation:
-                self.hub_differs()
-            if pushed.gap:
-                self._go_to(pushed.seq, pushed.generation)
-                return
-            refusals = {reply.refusal for reply in pushed.replies if reply.applied is Applied.REFUSED}
-            if not refusals:
-                self._took(batch, pushed)
-            elif refusals == {Refusal.FUTURE}:
-                refused = self._refused(batch, pushed)
+            batches = await self._next()
+            pushing = [self._hub.push(batch, wanted=wanted) for batch in batches]
+            if len(batches) == 1:
+                refused = self._follow(batches[0], await pushing[0])
             else:
-                self.held = (refusals - {Refusal.FUTURE}).pop()
+                refused = self._follow_all(batches, await asyncio.gather(*pushing, return_exceptions=True))
         if refused:
             await self._restamp(refused)
+
+    def _follow_all(self, batches: Sequence[Batch], pushed: Sequence[Pushed | BaseException]) -> list[Version]:
+        """Take note of these up to the first that was not taken; what came behind that was too early."""
+        for batch, each in zip(batches, pushed, strict=True):
+            if isinstance(each, BaseException):
+                raise each
+            refused = self._follow(batch, each)
+            if refused or self.taken < batch.last:
+                return refused
+        return []
+
+    def _follow(self, batch: Batch, pushed: Pushed) -> list[Version]:
+        """Take note of what became of a batch; return what is to be stamped anew."""
+        if pushed.gap or pushed.generation != self.generation:
+            self.hub_differs()
+        if pushed.gap:
+            self._go_to(pushed.seq, pushed.generation)
+            return []
+        refusals = {reply.refusal for reply in pushed.replies if reply.applied is Applied.REFUSED}
+        self._counters.pace.tried(is_done=not refusals)
+        if refusals == {Refusal.FUTURE}:
+            return self._refused(batch, pushed)
+        if refusals:
+            self.held = (refusals - {Refusal.FUTURE}).pop()
+        else:
+            self._took(batch, pushed)
+        return []
 
     def _go_to(self, seq: int, generation: str) -> None:
         if seq < self.taken:
@@ -191,8 +225,12 @@ class Outbox:
         while self._recent and self._recent[0].header.seq <= self.taken:
             self._recent_after = self._recent.popleft().header.seq
         self._counters.sent += len(batch.versions)
+        self._counters.pace.moved(len(batch.versions))
         self._counters.bytes_sent += sum(len(version.blob) for version in batch.versions)
-        self._counters.conflicts += sum(reply.applied is Applied.SIBLING for reply in pushed.replies)
+        self._counters.conflicts += sum([reply.applied is Applied.SIBLING for reply in pushed.replies])
+        if self.made is not None:
+            count = sum([reply.applied in _TAKEN for reply in pushed.replies])
+            self.made(pushed.revision, count=count, generation=pushed.generation)
 
     def _refused(self, batch: Batch, pushed: Pushed) -> list[Version]:
         """Return what is to be stamped anew; the numbers it had are passed over, since what replaces it observes it."""
@@ -204,17 +242,23 @@ class Outbox:
         self._recent_after = self.last
         return [each for each in batch.versions if each.header.ms >= earliest]
 
-    async def _next(self) -> Batch:
+    async def _next(self) -> list[Batch]:
         if self.taken >= self._recent_after:
             versions, upto = [each for each in self._recent if each.header.seq > self.taken], self.last
             size = self._options.batch_size
         else:
             await self._read_ahead()
             versions, upto, size = self._ahead, self._ahead_upto, MAX_BATCH
-        fitting = _fitting(versions[:size])
-        if len(fitting) < len(versions):
-            upto = fitting[-1].header.seq
-        return Batch(actor=self.actor, first=self.taken + 1, last=upto, versions=fitting)
+        first, batches = self.taken + 1, list[Batch]()
+        while len(batches) < _TOGETHER:
+            fitting = _fitting(versions[:size])
+            versions = versions[len(fitting) :]
+            last = fitting[-1].header.seq if versions else upto
+            batches.append(Batch(actor=self.actor, first=first, last=last, versions=fitting))
+            if not versions:
+                break
+            first = last + 1
+        return batches
 
     async def _read_ahead(self) -> None:
         """Have the next of a backlog in memory, from the file."""

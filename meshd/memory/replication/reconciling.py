@@ -85,6 +85,11 @@ class Reconciler:
         self.quarantined: Mapping[str, str] = {}
         """Whom the hub keeps out, and why, as of its last clock."""
 
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether others are just bringing back what the hub lost of them: until then nothing can be equal."""
+        return bool(self._left)
+
     def doubt(self) -> None:
         """Compare digests at the next round: the hub was away, or it has forgotten this replica."""
         self._is_unsure = True
@@ -118,7 +123,9 @@ class Reconciler:
         await self._take(hub, has_lost=has_lost)
         await self._flush()
         found = _Compared()
-        if digests or self._went_back or self._is_unsure:
+        if self.waits_for_others:
+            found = _Compared(is_equal=False)
+        elif digests or self._went_back or self._is_unsure:
             found = await self._compare(hub)
         await self._cover(hub)
         return self._ended(found, began=began, before=before)
@@ -180,8 +187,8 @@ class Reconciler:
             raise _WentBackError
 
     async def _refill(self, hub: StoreClock) -> bool:
-        """Send what the hub lost; return whether it had lost anything, or is another than before."""
-        parts = self._parts
+        """Send what the hub lost; return whether it is another than before, or lost more than was known already."""
+        parts, known = self._parts, self._left
         local = await parts.file.store.clock()
         own = parts.outbox.actor
         lost = {
@@ -202,12 +209,13 @@ class Reconciler:
                 finally:
                     await parts.hub.resign(mastery)
                 self.is_lost = len(orphaned) < len(lost)
-        return bool(parts.follower.generation) and (is_other or has_lost_own or bool(lost))
+        has_lost_more = any(hub.clock.get(actor, 0) < known.get(actor, seq) for actor, seq in lost.items())
+        return bool(parts.follower.generation) and (is_other or has_lost_own or has_lost_more)
 
     async def _orphaned(self, lost: Mapping[str, int], hub: StoreClock) -> dict[str, int]:
         """Return those of the actors whose own replica is not just bringing back what it wrote."""
         if not lost:
-            self._left.clear()
+            self._left = {}
             return {}
         busy = {member.actor for member in await self._parts.hub.members()}
         left = {
@@ -255,7 +263,7 @@ class Reconciler:
         is_known = follower.cursor > 0 and not has_lost and hub.generation == follower.generation
         if not (is_known and await follower.catch_up()):
             await self._take_newer()
-            follower.generation, follower.cursor = hub.generation, hub.revision
+            follower.stand_at(hub.revision, generation=hub.generation)
 
     async def _cover(self, hub: StoreClock) -> None:
         """Have the local clock cover the hub's, all of which was taken, and forget what nobody needs any more."""

@@ -196,7 +196,7 @@ class Replica(Access):
         Raises:
             UnavailableError: the hub is away.
         """
-        return await self._syncer.round(digests=True)
+        return await self._syncer.sync()
 
     async def _part(self) -> None:
         try:

@@ -28,6 +28,8 @@ from meshd.memory.syncing import SYNC_TOPIC, SyncOptions, SyncState
 logger = logging.getLogger(__name__)
 
 _SHORTEST_S, _LONGEST_S = 0.05, 1.0
+_OTHERS_S = 0.1, 0.4
+"""After so long it is looked whether others have brought back what the hub lost of them."""
 _QUIET_INTERVALS = 2
 """After a look that found nothing to do, the next is so many intervals away: what is missed meanwhile is not gone."""
 _SWEEPS = 0.25
@@ -72,6 +74,7 @@ class Syncer:
                 rng=parts.rng,
             )
         )
+        outbox.made = self._follower.made
         self._gossip = None if parts.around is None else self._gossip_in(parts.around)
         self._facts: dict[str, str] = {}
         self._last: Round | None = None
@@ -97,8 +100,7 @@ class Syncer:
             actor = self._new_actor()
             await self._note({"actor": actor, "identity": file.identity})
         self._write_as(actor, seq=local.clock.get(actor, 0))
-        follower.generation = self._facts.get("generation", "")
-        follower.cursor = int(self._facts.get("cursor", "0"))
+        follower.stand_at(int(self._facts.get("cursor", "0")), generation=self._facts.get("generation", ""))
 
     @property
     def works(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
@@ -116,6 +118,7 @@ class Syncer:
                 await work()
             except (UnavailableError, MemoryRefusedError) as exc:
                 logger.debug("shared memory: %s", exc)
+                self._parts.counters.pace.tried(is_done=False)
             except Exception:
                 logger.exception("shared memory is not in step, and tries again")
             else:
@@ -162,11 +165,9 @@ class Syncer:
             UnavailableError: the hub is away.
         """
         async with self._follower.turn:
-            hub = None
-            if not self._is_member and not await self._report(revision=0):
-                self._reconciler.doubt()
-            elif self._is_member and not digests:
-                is_known, hub = await self._check_in()
+            hub, was_member = None, self._is_member
+            if not was_member or not digests:
+                is_known, hub = await self._check_in(revision=None if was_member else 0)
                 if not is_known:
                     self._reconciler.doubt()
             found = await self._reconciler.round(digests=digests, hub=hub)
@@ -175,11 +176,26 @@ class Syncer:
             if found.is_equal is not None or self._last is None:
                 self._last = found
             self._tell_arrival()
-        is_reported = hub is not None and found.is_quiet
+        is_reported = was_member and hub is not None and found.is_quiet
         if not is_reported and not await self._report():
             self._reconciler.doubt()
             self._look.set()
+        if self._reconciler.waits_for_others:
+            self._look.set()
+        self._parts.counters.pace.tried(is_done=True)
         await self._note_place()
+        return found
+
+    async def sync(self) -> Round:
+        """Compare everything with the hub, once others have brought back what it lost of them, if it did.
+
+        Raises:
+            UnavailableError: the hub is away.
+        """
+        found = await self.round(digests=True)
+        while self._reconciler.waits_for_others:
+            await asyncio.sleep(self._parts.rng.uniform(*_OTHERS_S))
+            found = await self.round(digests=True)
         return found
 
     async def arrive(self) -> None:
@@ -247,7 +263,7 @@ class Syncer:
             self._look.clear()
             await self.round(digests=False)
             if self._reconciler.is_lost:
-                await asyncio.sleep(self._parts.rng.uniform(0.1, 0.4))
+                await asyncio.sleep(self._parts.rng.uniform(*_OTHERS_S))
                 self._look.set()
 
     async def _answer_requests(self) -> None:
@@ -259,22 +275,20 @@ class Syncer:
                 hint = await asked.get(timeout_ms=60_000)
                 request = "" if hint is None else str(hint.body.get("id", ""))
                 if request and request != self._request:
-                    async with self._follower.turn:
-                        self._last = await self._reconciler.round(digests=True)
-                        self._request = request
-                        self._tell_arrival()
+                    await self.sync()
+                    self._request = request
                 if request:
                     await self._report()
 
-    async def _report(self, *, revision: int | None = None) -> bool:
+    async def _report(self) -> bool:
         """Tell the hub how far this replica is; return false if it has been forgotten, and must compare everything."""
-        is_known, _ = await self._parts.hub.check_in(self._member(revision))
+        is_known, _ = await self._parts.hub.check_in(self._member())
         return await self._accounted(is_known)
 
-    async def _check_in(self) -> tuple[bool, StoreClock]:
+    async def _check_in(self, *, revision: int | None) -> tuple[bool, StoreClock]:
         """Report, and learn where the hub stands by the same call; `True` as `_report` returns it."""
         asked_ms = self._parts.stamper.local_ms()
-        is_known, hub = await self._parts.hub.check_in(self._member())
+        is_known, hub = await self._parts.hub.check_in(self._member(revision))
         self._reconciler.learn(hub, asked_ms=asked_ms)
         return await self._accounted(is_known), hub
 
