@@ -23,8 +23,9 @@ from meshd.backends import BackendOptions, open_backend
 from meshd.groups.covering import Cover, cover
 from meshd.groups.model import Announcement, Candidate, Offer, Reputation, Skill, SkillNeed
 from meshd.groups.obstacles import unblocking
-from meshd.groups.registry import MOST_ASKED, Registry
+from meshd.groups.registry import Registry
 from meshd.groups.scoring import offer_of, ranked
+from meshd.groups.skill_index import INDEX_MS, MOST_ASKED, Rows
 from meshd.nodes.model import Level
 
 NOW = 1_700_000_000_000
@@ -33,7 +34,7 @@ HOLDERS = (10, 100, 1_000, 10_000)
 FOUR = ("collect", "clean", "model", "plot")
 MAX_SIZE = 5
 LOOK_UPS = 20
-AT_ONCE = 200
+ON_EACH = (1, 100)
 
 
 def holders(names: Sequence[str], *, of_each: int, skills_each: int = 1) -> list[Candidate]:
@@ -127,14 +128,14 @@ def searching(*, rounds: int) -> list[Row]:
     return rows
 
 
-async def finding(url: str, *, of_each: int, rounds: int) -> Row:
+async def finding(url: str, *, of_each: int, on_each: int, rounds: int) -> Row:
     """Return how long one look-up of the holders of a skill takes, each by somebody who has not looked before."""
-    backend = await open_backend(url, BackendOptions(mesh=f"bench-{of_each}"))
+    backend = await open_backend(url, BackendOptions(mesh=f"bench-{of_each}-{on_each}"))
     try:
-        registry = Registry(backend.records)
         agents = holders([FOUR[0]], of_each=of_each)
-        for first in range(0, of_each, AT_ONCE):
-            await asyncio.gather(*(registry.renew(candidate) for candidate in agents[first : first + AT_ONCE]))
+        for first in range(0, of_each, on_each):
+            rows = Rows(backend.records, node=f"node-{first:06}", ttl_ms=INDEX_MS)
+            await rows.show(agents[first : first + on_each], incarnation=1)
         taken: list[float] = []
         for number in range(rounds * LOOK_UPS):
             asking = Registry(backend.records)
@@ -146,14 +147,20 @@ async def finding(url: str, *, of_each: int, rounds: int) -> Row:
     finally:
         await backend.aclose()
     return Row(
-        name=f"up to {MOST_ASKED} holders found over Redis, {of_each:,} of them", unit="ms", values={MESHD: taken}
+        name=f"up to {MOST_ASKED} holders found over Redis, of {of_each:,}, {on_each} on a node",
+        unit="ms",
+        values={MESHD: taken},
     )
 
 
 def measure(*, rounds: int) -> Section:
     rows = [row for of_each in HOLDERS for row in choosing(of_each, rounds=rounds)]
     with TemporaryDirectory() as folder, Server(Path(folder)) as server:
-        found = [asyncio.run(finding(server.url, of_each=of_each, rounds=rounds)) for of_each in HOLDERS]
+        found = [
+            asyncio.run(finding(server.url, of_each=of_each, on_each=on_each, rounds=rounds))
+            for on_each in ON_EACH
+            for of_each in HOLDERS
+        ]
     return Section(title="groups", rows=[*rows, *searching(rounds=rounds), *found])
 
 

@@ -15,15 +15,14 @@ from datetime import timedelta
 from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import redis
 
 from benchmarks.lab.contenders import MESHD
 from benchmarks.lab.report import Goal, Row, Section, at_least, at_most, goals, markdown
 from benchmarks.lab.servers import Server
-from meshd import AutonomousAgent, GroupTask, Mesh, Node
-from meshd.groups.service import Announced
+from meshd import Announced, AutonomousAgent, GroupTask, Mesh, Node
 
 ORIGINAL = "original, one process"
 SKILLS = ("collect", "clean", "model", "plot")
@@ -120,8 +119,8 @@ async def cycles(mesh: Mesh, count: int) -> float:
 
 
 def traffic(server: Server) -> Traffic:
-    with redis.Redis.from_url(server.url) as client:
-        info: Any = client.info("everything")
+    with cast("Any", redis.Redis).from_url(server.url) as client:
+        info = client.info("everything")
     moved = info["total_net_input_bytes"] + info["total_net_output_bytes"]
     return Traffic(bytes=moved, published=info["cmdstat_publish"]["calls"] if "cmdstat_publish" in info else 0)
 

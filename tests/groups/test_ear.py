@@ -58,12 +58,12 @@ def envelope(announcement: str = "t1", *, sender: str = "boss") -> Envelope:
 
 
 async def test_what_is_said_after_heard_returns_is_handed_over_with_its_topic(heard: Heard, post: Post) -> None:
-    assert not heard.ear.is_listening
+    assert [heard.ear.is_listening] == [False]
     heard.ear.listen(["one", "two"])
     await heard.ear.heard()
     await post.send("two", envelope())
     await wait_until(lambda: heard.envelopes)
-    assert heard.ear.is_listening
+    assert [heard.ear.is_listening] == [True]
     assert heard.envelopes[0].topic == "two"
     assert heard.envelopes[0].type is GroupMessage.TASK_START
     assert heard.envelopes[0].payload == {"round": 1}

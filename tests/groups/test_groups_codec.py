@@ -7,7 +7,7 @@ import pytest
 
 from meshd.codec import pack
 from meshd.errors import CorruptDataError, InvalidPayloadError
-from meshd.groups.codec import decode, encode, offer_from_row, offer_row
+from meshd.groups.codec import decode, encode, offer_row, offers_from_rows
 from meshd.groups.model import (
     Announcement,
     AnnouncementState,
@@ -129,10 +129,10 @@ def test_a_payload_without_a_json_form_is_refused() -> None:
 
 
 def test_an_offer_travels_whole() -> None:
-    assert offer_from_row(offer_row(OFFER)) == OFFER
+    assert offers_from_rows([offer_row(OFFER)]) == [OFFER]
 
 
 @pytest.mark.parametrize("row", [None, [], ["a1"], ["a1", "x"], {"agent": "a1"}])
 def test_what_is_no_offer_is_refused(row: Any) -> None:
     with pytest.raises(CorruptDataError):
-        offer_from_row(row)
+        offers_from_rows([row])

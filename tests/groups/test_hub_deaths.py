@@ -5,6 +5,7 @@ Whatever happens: each announcement ends in time, each part is done once, and no
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ async def test_what_is_left_to_others_is_led_by_one_of_them(
             await mesh.hub(f"willing{number}", is_willing=True)
         names = [f"t{number}" for number in range(9)]
         for name in names:
-            await announcements.create(name, lambda now_ms, name=name: _announced(name, now_ms))
+            await announcements.create(name, partial(_announced, name))
             await backend.events.publish(HUBS, {"a": name, "now": True})
         for name in names:
             assert (await ended(announcements, name)).state is COMPLETED

@@ -7,7 +7,7 @@ import pytest
 from meshd.errors import InvalidArgumentError
 from meshd.ids import TAIL, tail_of
 from meshd.tasks.agreement import TALLY_TASK
-from meshd.tasks.composing import Part, named, is_composed, parts_of
+from meshd.tasks.composing import Part, is_composed, named, parts_of
 from meshd.tasks.model import NewTask
 from meshd.tasks.parents import with_parents
 from meshd.tasks.request import TaskDefaults, TaskRequest, new_task
