@@ -37,6 +37,7 @@ class SyncGroups:
         self.follow = self._handled(groups.follow)
         self.get = portal.wrap(groups.get)
         self.list = portal.wrap(groups.list)
+        self.stalled = groups.stalled
         self.formed = portal.wrap(groups.formed)
         self.wait_for_task = portal.wrap(groups.wait_for_task)
         self.cancel = portal.wrap(groups.cancel)

@@ -32,8 +32,8 @@ def announcement_summary(announcement: Announcement) -> dict[str, Any]:
     }
 
 
-def announcement_document(announcement: Announcement) -> dict[str, Any]:
-    """Return everything about an announcement and its group."""
+def announcement_document(announcement: Announcement, *, stalled: Collection[str] = ()) -> dict[str, Any]:
+    """Return everything about an announcement and its group; `stalled` are the members not heard of for long."""
     return {
         **announcement_summary(announcement),
         "payload": announcement.payload,
@@ -47,7 +47,10 @@ def announcement_document(announcement: Announcement) -> dict[str, Any]:
         "missing": [need.name for need in open_needs(announcement, accepted_only=True)],
         "formed_at": moment(announcement.formed_ms or None),
         "forms_until": moment(announcement.forms_until_ms or None),
-        "group": [_member(announcement, member) for _, member in sorted(announcement.members.items())],
+        "group": [
+            {**_member(announcement, member), "stalled": agent in stalled}
+            for agent, member in sorted(announcement.members.items())
+        ],
         "invitations": [_invitation(each) for _, each in sorted(announcement.invitations.items())],
         "offers": [_offer(each) for _, each in sorted(announcement.offers.items())],
         "refused": dict(announcement.refused),

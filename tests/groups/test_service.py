@@ -349,6 +349,25 @@ async def test_lists_are_by_state(mesh: Mesh) -> None:
         await each.cancel()
 
 
+async def test_a_member_at_work_that_is_not_heard_of_is_pointed_out(
+    mesh: Mesh, store_url: str, settings: Settings
+) -> None:
+    ana = Doer("ana", "x")
+    ana.go.clear()
+    async with hosting(store_url, settings, ana):
+        work = await mesh.groups.announce("a", skills=["x"])
+
+        async def are_silent() -> bool:
+            found = await mesh.groups.get(work.id)
+            return [each.agent for each in mesh.groups.stalled(found, after=timedelta(milliseconds=50))] == ["ana"]
+
+        await wait_until(are_silent, 20)
+        assert mesh.groups.stalled(await mesh.groups.get(work.id)) == ()
+        ana.go.set()
+        await work.result(SOON)
+        assert mesh.groups.stalled(await mesh.groups.get(work.id), after=timedelta(0)) == ()
+
+
 async def test_skills_and_reasons_are_read_from_any_process(mesh: Mesh, store_url: str, settings: Settings) -> None:
     ana, nov = Doer("ana", "x=expert"), Doer("nov", "x=novice")
     ana.go.clear()

@@ -10,6 +10,8 @@ from meshd_cli.session import session_of
 from meshd_cli.watching import Watch, lazy_view, show
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from meshd.groups.model import Announcement
     from meshd.mesh import Mesh
 
@@ -70,7 +72,8 @@ def show_group(ctx: typer.Context, id: GroupId, watch: Watch = False) -> None:
     async def read(mesh: "Mesh") -> dict[str, Any]:
         from meshd_cli.group_documents import announcement_summary
 
-        document = _one(await mesh.groups.get(id))
+        found = await mesh.groups.get(id)
+        document = _one(found, stalled={member.agent for member in mesh.groups.stalled(found)})
         parts = [announcement_summary(each) for each in await mesh.groups.children(id)]
         return {**document, "parts": parts}
 
@@ -118,7 +121,7 @@ def cancel(
     show(ctx, read, "groups.one")
 
 
-def _one(announcement: "Announcement") -> dict[str, Any]:
+def _one(announcement: "Announcement", *, stalled: "Collection[str]" = ()) -> dict[str, Any]:
     from meshd_cli.group_documents import announcement_document
 
-    return {"kind": "group", "group": announcement_document(announcement)}
+    return {"kind": "group", "group": announcement_document(announcement, stalled=stalled)}

@@ -119,7 +119,7 @@ def _group(each: Mapping[str, Any]) -> "Iterator[RenderableType]":
             one["agent"],
             names(one["roles"]),
             one["node"],
-            word("completed" if one["done"] else "running" if one["started"] else "told to start"),
+            word(_part(one)),
             f"{one['progress']:.0%}",
             one["note"],
         )
@@ -133,6 +133,14 @@ def _group(each: Mapping[str, Any]) -> "Iterator[RenderableType]":
     if rows:
         yield plain("")
         yield table(("MEMBER", "ROLES", "NODE", "PART", ">DONE", "NOTE"), rows)
+
+
+def _part(member: Mapping[str, Any]) -> str:
+    if member["done"]:
+        return "completed"
+    if member["stalled"]:
+        return "stalled"
+    return "running" if member["started"] else "told to start"
 
 
 def _results(each: Mapping[str, Any]) -> "Iterator[RenderableType]":

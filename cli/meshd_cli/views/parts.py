@@ -18,6 +18,7 @@ STYLES = {
     "suspect": "yellow",
     "edge fault": "yellow",
     "partitioned": "magenta",
+    "stalled": "magenta",
     "partitioned from hub": "magenta",
     "whole": "green",
     "left": "yellow",
