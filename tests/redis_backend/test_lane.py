@@ -79,3 +79,25 @@ async def test_a_payload_of_any_size_comes_back_as_it_was(backend: Backend, size
     found = (await backend.tasks.get([new.id]))[0]
     assert found is not None
     assert found.payload == payload
+
+
+async def test_a_script_the_server_had_forgotten_runs_although_that_was_heard_too_late(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "own")
+    server.start()
+    backend = await open_backend(server.url, BackendOptions(mesh="lane", timeout_ms=200))
+    new = a_task()
+    await submit_one(backend, new)
+    await backend.tasks.get([new.id])
+    with raw_commands(server.port) as run:
+        run("SCRIPT FLUSH")
+    asked = asyncio.create_task(backend.tasks.get([new.id]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    busy_until = monotonic() + 0.25
+    while monotonic() < busy_until:
+        pass
+    (found,) = await asked
+    assert found is not None
+    assert found.id == new.id
+    await backend.aclose()
+    server.stop()

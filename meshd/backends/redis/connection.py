@@ -28,12 +28,12 @@ from meshd.backends.redis.lane import Command, ConfirmingLane, Lane, Quorum
 from meshd.backends.redis.pool import open_pool
 from meshd.backends.redis.retries import Act, Tries, may_go_on, repeat
 from meshd.backends.redis.sentinel import Sentinels
-from meshd.backends.redis.translate import error_of, is_replica, read_within, translated, word_of
+from meshd.backends.redis.translate import error_of, is_replica, read_already, read_within, translated, word_of
 from meshd.backends.redis.watch import Watch
 from meshd.errors import MeshError, StoreUnreachableError
 from meshd.tasks.model import Durability
 
-__all__ = ["Connection", "read_within", "translated"]
+__all__ = ["Connection", "read_already", "read_within", "translated"]
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +118,8 @@ class Connection:
             try:
                 return await quick
             except (broken.RedisError, OSError) as exc:
+                if isinstance(exc, broken.NoScriptError):
+                    give_up = monotonic() + self._timeout_s
                 if not may_go_on(exc, retry=retry) or monotonic() >= give_up:
                     raise error_of(exc, self.url) from exc
         act = partial(self._run, name, key, args, is_confirmed=is_confirmed)
@@ -134,6 +136,13 @@ class Connection:
 
     async def peek(self, *command: str | bytes | int, retry: bool = True) -> Any:
         """Run one plain command among the scripts; the answer comes as the server gave it."""
+        lane = self._shared
+        if lane is not None and not lane.is_closed and monotonic() < self._look_at:
+            try:
+                return await lane.call(command)
+            except (broken.RedisError, OSError) as exc:
+                if not may_go_on(exc, retry=retry):
+                    raise error_of(exc, self.url) from exc
 
         async def ask() -> Any:
             return await (await self._lane()).call(command)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from redis.asyncio.connection import AbstractConnection
 
-from meshd.backends.redis.connection import read_within, translated
+from meshd.backends.redis.connection import read_already, read_within, translated
 from meshd.backends.redis.event_lines import transitions
 from meshd.backends.redis.link import Link
 from meshd.errors import CorruptDataError, InvalidArgumentError, LogTrimmedError
@@ -119,6 +119,8 @@ class RedisSubscription:
         try:
             with translated(self._store.url):
                 self._take(await read_within(connection, timeout_ms / 1000))
+                for message in read_already(connection):
+                    self._take(message)
         except BaseException:
             await self.aclose()
             raise

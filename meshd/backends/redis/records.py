@@ -1,17 +1,16 @@
-"""`RecordStore` on Redis: a hash per record, and one index in key order."""
+"""`RecordStore` on Redis: a string per record, and one index in key order."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from meshd.backends.redis.keys import COMMON
 from meshd.backends.redis.link import Link
+from meshd.backends.redis.record_codec import decode
 from meshd.errors import AlreadyExistsError, FencedError, NotFoundError, RevisionMismatchError
 from meshd.records import Guard, Record, check_record
 
 MAX_KEYS_PER_STEP = 256
 MAX_REPLY_BYTES = 4 * 1024 * 1024
-_HEAD, _FIELDS = 2, 6
-"""How the reply of `record_list` is cut up."""
 
 
 class RedisRecordStore:
@@ -22,7 +21,7 @@ class RedisRecordStore:
 
     async def get(self, key: str) -> Record | None:
         reply = await self._run("record_read", key)
-        return None if reply[0] == b"missing" else _record(key, reply[1], reply[2:])
+        return None if reply[0] == b"missing" else decode(key, reply[2], read_ms=int(reply[1]))
 
     async def put(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
         check_record(key, value)
@@ -64,13 +63,14 @@ class RedisRecordStore:
         while len(found) < limit:
             step = min(limit - len(found), MAX_KEYS_PER_STEP)
             reply = await self._run("record_list", begin, end, step, MAX_REPLY_BYTES)
+            last, read_ms, *records = reply
             found += [
-                _record(reply[at].decode(), reply[1], reply[at + 1 : at + _FIELDS])
-                for at in range(_HEAD, len(reply), _FIELDS)
+                decode(key.decode(), kept, read_ms=int(read_ms))
+                for key, kept in zip(records[::2], records[1::2], strict=True)
             ]
-            if not reply[0]:
+            if not last:
                 break
-            begin = b"(" + reply[0]
+            begin = b"(" + last
         return found
 
     async def count(self, prefix: str) -> int:
@@ -90,19 +90,6 @@ class RedisRecordStore:
         if guard is not None and reply[0] == b"fenced":
             raise FencedError(f"record {guard.key!r}", token=guard.born, current=int(reply[1]))
         return reply
-
-
-def _record(key: str, read_ms: bytes, fields: Sequence[bytes]) -> Record:
-    revision, value, born, born_ms, expires_ms = fields
-    return Record(
-        key=key,
-        value=value,
-        revision=int(revision),
-        born=int(born),
-        born_ms=int(born_ms),
-        read_ms=int(read_ms),
-        expires_ms=int(expires_ms) if expires_ms else None,
-    )
 
 
 def _range(prefix: str) -> tuple[bytes, bytes]:

@@ -52,7 +52,10 @@ async def repeat(act: Act, tries: Tries, *, retry: bool, is_whole_store: bool) -
 
 
 def may_go_on(exc: Exception, *, retry: bool) -> bool:
-    """Return whether a call that failed may be made again from the beginning."""
+    """Return whether a call that failed may be made again from the beginning.
+
+    A script that the server did not know did not run: that answer, however late, leaves the call all its time.
+    """
     if is_broken(exc):
         return retry
     return is_refused(exc) or isinstance(exc, broken.NoScriptError) or word_of(exc) == "REWOUND"

@@ -15,6 +15,7 @@ from importlib.resources import files
 from meshd.backends.redis.event_lines import VERBS
 from meshd.backends.redis.keys import GROUP
 from meshd.backends.redis.node_codec import NODE_FIELDS
+from meshd.backends.redis.record_codec import HEAD
 from meshd.backends.redis.task_codec import GUARD_FIELDS, USUAL_POLICY
 from meshd.events import LOG_CAPACITY
 from meshd.memory.model import LOCAL, MAX_KEY_BYTES
@@ -110,6 +111,8 @@ def constants(*, is_split: bool = False) -> Mapping[str, str]:
         "MAX_KEY_BYTES": str(MAX_KEY_BYTES),
         "LOCAL": f"'{LOCAL}'",
         "SLACK_MS": str(SLACK_MS),
+        "RECORD_HEAD": f"'{HEAD.format}'",
+        "RECORD_HEAD_END": f"'{HEAD.size - 1}'",
         "MAX_SUSPECTS": str(MAX_SUSPECTS),
         "MAX_FLAPS": str(MAX_FLAPS),
         "FLAP_WINDOW_MS": str(FLAP_WINDOW_MS),

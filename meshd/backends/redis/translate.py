@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, cast
 
+import hiredis
 import redis.exceptions as broken
 from redis.asyncio.connection import AbstractConnection
 
@@ -98,6 +99,18 @@ async def read_within(connection: AbstractConnection, timeout_s: float) -> Any:
     if answer is None and monotonic() - began < timeout_s - EARLY_S:
         raise broken.ConnectionError("the connection timed out")
     return answer
+
+
+def read_already(connection: AbstractConnection) -> list[Any]:
+    """Return the answers on a lent connection that have come whole, without a wait; after an answer was read."""
+    reader = getattr(cast("Any", connection)._parser, "_reader", None)  # noqa: SLF001 -- no public way
+    found: list[Any] = []
+    if isinstance(reader, hiredis.Reader):
+        while isinstance(answer := cast("Any", reader).gets(), list):
+            found.append(answer)
+        if isinstance(answer, Exception):
+            raise answer
+    return found
 
 
 def error_of(exc: broken.RedisError | OSError, url: str) -> MeshError:

@@ -11,14 +11,14 @@
 -- Cost     O(log records)
 -- #include "records"
 local key, expected = ARGV[2], ARGV[3]
-local fenced, record = superseded(ARGV[4], ARGV[5]), read_record(key)
+local fenced, record = superseded(ARGV[4], ARGV[5]), read_head(key)
 if fenced then
   return fenced
 elseif not record then
   remove(key)
   return {'missing'}
-elseif expected ~= '' and record.revision ~= expected then
-  return {'mismatch', record.revision}
+elseif expected ~= '' and record.revision ~= tonumber(expected) then
+  return {'mismatch', whole(record.revision)}
 end
 remove(key)
 redis.call('HSET', clock_key, 'now', whole(now))

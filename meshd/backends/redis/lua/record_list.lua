@@ -7,20 +7,26 @@
 -- ARGV[4]  most keys to look at
 -- ARGV[5]  most bytes of values
 --
--- Returns  {last key looked at ('' = end of the range), now, then per record: key, revision, value, revision and time
---          it was born with, end ('' = never)}
+-- Returns  {last key looked at ('' = end of the range), now, then per record: key, head and value}
 -- Cost     O(keys looked at)
 -- #include "records"
+local PER_READ = 16
 local most_keys, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
-local keys = redis.call('ZRANGEBYLEX', index_key, ARGV[2], ARGV[3], 'LIMIT', 0, most_keys)
-local answers, gone, bytes = {#keys == most_keys and keys[#keys] or '', whole(now)}, {}, 0
+local keys = redis.call('ZRANGEBYLEX', index_key, ARGV[2], ARGV[3], 'LIMIT', '0', ARGV[4])
+local answers, names, gone, bytes, some = {#keys == most_keys and keys[#keys] or '', whole(now)}, {}, {}, 0, nil
 for at, key in ipairs(keys) do
-  local record = read_record(key)
-  if record then
-    for _, each in ipairs({key, record.revision, record.value, record.born, record.born_ms, record.expires}) do
-      answers[#answers + 1] = each
-    end
-    bytes = bytes + #record.value
+  names[at] = record_key(key)
+end
+for at, key in ipairs(keys) do
+  local place = (at - 1) % PER_READ + 1
+  if place == 1 then
+    some = redis.call('MGET', unpack(names, at, math.min(at + PER_READ - 1, #keys)))
+  end
+  local kept = some[place] or fetch(key, '-1')
+  if head_of(kept) then
+    answers[#answers + 1] = key
+    answers[#answers + 1] = kept
+    bytes = bytes + #kept
   else
     gone[#gone + 1] = key
   end

@@ -4,11 +4,11 @@
 -- ARGV[1]  now, ms ('' = server clock)
 -- ARGV[2]  key of the record
 --
--- Returns  {'ok', now, revision, value, revision and time it was born with, end ('' = never)} | {'missing'}
+-- Returns  {'ok', now, head and value} | {'missing'}
 -- Cost     O(1)
 -- #include "records"
-local record = read_record(ARGV[2])
-if record then
-  return {'ok', whole(now), record.revision, record.value, record.born, record.born_ms, record.expires}
+local kept = fetch(ARGV[2], '-1')
+if head_of(kept) then
+  return {'ok', whole(now), kept}
 end
 return {'missing'}

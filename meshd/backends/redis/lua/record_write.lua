@@ -15,31 +15,39 @@
 -- Cost     O(log records)
 -- #include "records"
 local key, life, mode = ARGV[2], tonumber(ARGV[4]), ARGV[5]
-local fenced, record = superseded(ARGV[7], ARGV[8]), read_record(key)
-local expired = redis.call('ZRANGEBYSCORE', expiry_key, '-inf', now, 'LIMIT', 0, 10)
+local fenced, record = superseded(ARGV[7], ARGV[8]), read_head(key)
 if fenced then
   return fenced
 elseif mode == 'create' and record then
   return {'exists'}
 elseif mode == 'update' and not record then
   return {'missing'}
-elseif mode == 'update' and record.revision ~= ARGV[6] then
-  return {'mismatch', record.revision}
+elseif mode == 'update' and record.revision ~= tonumber(ARGV[6]) then
+  return {'mismatch', whole(record.revision)}
 end
-for _, old in ipairs(expired) do
-  remove(old)
+for _, old in ipairs(redis.call('ZRANGEBYSCORE', expiry_key, '-inf', whole(now), 'LIMIT', '0', '10')) do
+  local head = read_head(old)
+  if not head then
+    remove(old)
+  elseif head.expires > 0 then
+    redis.call('ZADD', expiry_key, whole(head.expires), old)
+  else
+    redis.call('ZREM', expiry_key, old)
+  end
 end
-local revision = next_revision()
-redis.call('HSET', record_key(key), 'r', revision, 'v', ARGV[3], 'x', life and whole(now + life) or '',
-  'b', record and record.born or revision, 'bm', record and record.born_ms or whole(now))
-if not record then
-  redis.call('ZADD', index_key, 0, key)
-end
-if life then
-  redis.call('PEXPIRE', record_key(key), life + SLACK_MS)
-  redis.call('ZADD', expiry_key, whole(now + life), key)
+local revision, expires = next_revision(), life and now + life or 0
+local born, born_ms = record and record.born or revision, record and record.born_ms or now
+local kept = struct.pack(RECORD_HEAD, revision, born, born_ms, expires) .. ARGV[3]
+if not life then
+  redis.call('SET', record_key(key), kept)
 else
-  redis.call('PERSIST', record_key(key))
-  redis.call('ZREM', expiry_key, key)
+  redis.call('SET', record_key(key), kept, 'PX', whole(math.max(life, 0) + SLACK_MS))
+  -- A record with an end has a look at it noted in `recx`, at its end or before: most renewals change nothing there.
+  if not record or record.expires == 0 or expires < record.expires then
+    redis.call('ZADD', expiry_key, whole(expires), key)
+  end
 end
-return {'ok', revision}
+if not record then
+  redis.call('ZADD', index_key, '0', key)
+end
+return {'ok', whole(revision)}
