@@ -20,9 +20,11 @@ from typing import Any, cast
 import redis
 
 from benchmarks.lab.contenders import MESHD
-from benchmarks.lab.report import Goal, Row, Section, at_least, at_most, goals, markdown
+from benchmarks.lab.report import Row, Section, at_least, at_most, goals, markdown
 from benchmarks.lab.servers import Server
 from meshd import Announced, AutonomousAgent, GroupTask, Mesh, Node
+from meshd.nodes.model import Agent
+from meshd.settings import Settings
 
 ORIGINAL = "original, one process"
 SKILLS = ("collect", "clean", "model", "plot")
@@ -171,28 +173,53 @@ def measured(folder: Path, count: int) -> Run:
                 each.wait(60)
 
 
-async def _kept(server: Server, agents: int, skills: int) -> int:
-    names = [f"skill-{number:02}" for number in range(skills)]
-    hosted = [Worker(f"agent-{number:04}", skills=names) for number in range(agents)]
-    async with Node("crowd").host(*hosted).running(server.url, mesh="bench"):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What an agent without skills and each of its skills take in Redis, in bytes: all of it, and what groups add.
+
+    Without the edges of the topology, of which nobody plays the manager here.
+    """
+
+    agent: float
+    skill: float
+    agent_in_groups: float
+    skill_in_groups: float
+
+
+async def _kept(server: Server, agents: int, skills: int, *, taking_part: bool) -> int:
+    names, node = [f"skill-{number:02}" for number in range(skills)], Node("crowd")
+    for number in range(agents):
+        name = f"agent-{number:04}"
+        if taking_part:
+            node.host(Worker(name, skills=names))
+        else:
+            node.add_agent(Agent(id=name, name=name, capabilities=frozenset(names)))
+    async with node.running(server.url, mesh="bench", settings=Settings.load(roles={"play": []})):
         server.settle()
         return server.read().memory
 
 
-def bytes_each(folder: Path) -> tuple[float, float]:
-    """Return what one agent takes in Redis, without skills, and what each of its skills adds."""
+def _added(folder: Path, *, taking_part: bool) -> tuple[float, float]:
+    """Return what one agent takes without skills, and what each of its skills adds."""
     found: list[int] = []
     for agents, skills in ((1, 1), (1_001, 1), (1_001, 5)):
-        with Server(folder / f"{agents}-{skills}") as server:
-            found.append(asyncio.run(_kept(server, agents, skills)))
+        with Server(folder / f"{agents}-{skills}-{taking_part}") as server:
+            found.append(asyncio.run(_kept(server, agents, skills, taking_part=taking_part)))
     empty, one, five = found
     skill = (five - one) / 4 / 1_000
     return (one - empty) / 1_000 - skill, skill
 
 
+def size(folder: Path) -> Size:
+    """Return what agents that take part in groups take, and how much more that is than if they did not."""
+    agent, skill = _added(folder, taking_part=True)
+    agent_alone, skill_alone = _added(folder, taking_part=False)
+    return Size(agent=agent, skill=skill, agent_in_groups=agent - agent_alone, skill_in_groups=skill - skill_alone)
+
+
 def measure(folder: Path, *, rounds: int, count: int) -> list[Section]:
     runs = [measured(folder / f"{number}", count) for number in range(rounds)]
-    sizes = [bytes_each(folder / f"size-{number}") for number in range(rounds)]
+    sizes = [size(folder / f"size-{number}") for number in range(rounds)]
     return [
         Section(
             title="one after another",
@@ -228,8 +255,10 @@ def measure(folder: Path, *, rounds: int, count: int) -> list[Section]:
         Section(
             title="what it takes",
             rows=[
-                _sizes("an agent", sizes, 0, 1_024),
-                _sizes("each of its skills", sizes, 1, 500),
+                _sizes("an agent", sizes, lambda each: each.agent, most=1_024),
+                _sizes("an agent, by groups", sizes, lambda each: each.agent_in_groups),
+                _sizes("each of its skills", sizes, lambda each: each.skill, most=500),
+                _sizes("each of its skills, by groups", sizes, lambda each: each.skill_in_groups),
                 _row("idle, 4 nodes with 100 agents", "bytes per minute", runs, lambda run: run.idle_bytes_per_minute),
             ],
         ),
@@ -261,10 +290,9 @@ def _values(runs: Sequence[Run], figure: Callable[[Run], float], original: float
     return own if original is None else {**own, ORIGINAL: [original]}
 
 
-def _sizes(name: str, sizes: Sequence[tuple[float, float]], place: int, most: float) -> Row:
-    row = Row(name=f"in Redis, {name}", unit="bytes", values={MESHD: [size[place] for size in sizes]})
-    goal: Goal = at_most(row.middle(), most, f"≤ {most:,g}")
-    return row.judged(goal)
+def _sizes(name: str, sizes: Sequence[Size], figure: Callable[[Size], float], *, most: float | None = None) -> Row:
+    row = Row(name=f"in Redis, {name}", unit="bytes", values={MESHD: [figure(each) for each in sizes]})
+    return row if most is None else row.judged(at_most(row.middle(), most, f"≤ {most:,g}"))
 
 
 def _cut(values: Sequence[float], percent: int) -> float:

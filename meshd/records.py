@@ -104,7 +104,8 @@ def check_record(key: str, value: bytes) -> None:
     Raises:
         InvalidArgumentError: the key or the size is outside the limits.
     """
-    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or any(unicodedata.category(char) in ("Cc", "Cs") for char in key):
+    is_odd = not key.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in key)
+    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or is_odd:
         raise InvalidArgumentError(
             f"record key {key!r}: use 1 to {MAX_KEY_CHARACTERS} characters, none a control character"
         )

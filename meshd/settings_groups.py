@@ -63,6 +63,7 @@ class GroupsSettings(BaseModel):
 
         return Rules(
             select=partial(cover, shares=self.shares()),
+            shares=self.shares(),
             offer_window_ms=self.offer_window_ms,
             enough_offers=self.enough_offers,
             hold_ms=_ms(self.hold_seconds),

@@ -8,7 +8,7 @@ finds all that is open, and counts it, whatever dies in between.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -155,10 +155,22 @@ class Announcements:
                 "wait until some have ended, or raise it"
             )
 
-    async def open(self, announcement_id: str, make: Callable[[int], Announcement], *, by: str = "") -> Kept:
-        """Do what `create` does, for who has looked already whether there is room."""
+    async def open(
+        self,
+        announcement_id: str,
+        make: Callable[[int], Announcement],
+        *,
+        by: str = "",
+        marked: Callable[[], Awaitable[None]] | None = None,
+    ) -> Kept:
+        """Do what `create` does, for who has looked already whether there is room.
+
+        `marked` is awaited once the marker stands, before there is an announcement.
+        """
         marker = marker_of(announcement_id)
         born = await self._mark(marker, by)
+        if marked is not None:
+            await marked()
         if self.clock.is_stale:
             await self._read_clock(marker)
         try:

@@ -16,7 +16,7 @@ from meshd.errors import CorruptDataError, UnavailableError
 from meshd.groups.codec import offer_row
 from meshd.groups.enrolment import Enrolment
 from meshd.groups.inviting import OPEN
-from meshd.groups.model import Announcement, GroupMessage, Offer, SkillNeed, Urgency
+from meshd.groups.model import Announcement, GroupMessage, SkillNeed, Urgency
 from meshd.groups.scoring import brought, has_room, offer_of
 from meshd.groups.steps import open_needs
 from meshd.groups.vicinity import Vicinity
@@ -33,20 +33,26 @@ CHECK_EACH_S = 0.1
 SPARE_S = 0.3
 """How much longer than offers are waited for a slot is kept for the one it was offered to."""
 
-SAME_MS = 1_000
+SAME_S = 1.0
 """How long an offer of an agent that nothing has happened to stays the same."""
 MAX_MADE = 64
 
 _URGENCIES: Mapping[str, Urgency] = {each.name.lower(): each for each in Urgency}
 
 
+_Key = tuple[tuple[str, int], ...]
+"""Which skills, at which levels."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Made:
-    """What an agent offers for which skills, while nothing about it changes."""
+    """What an agent can do and offers for which skills, while nothing about it changes."""
 
     enrolment: Enrolment
-    until_ms: int
-    offers: dict[tuple[SkillNeed, ...], Offer | None]
+    until_s: float
+    able: dict[_Key, bool]
+    offers: dict[_Key, list[Any] | None]
+    """As they travel."""
 
 
 class Answering:
@@ -71,11 +77,10 @@ class Answering:
         """Answer a hub: what each agent it asks offers, and who would if it had room. Nothing to offer is said, too."""
         call = call_of(envelope)
         self._remember(call)
-        wanting = await self._wanting(call, envelope.payload.get("agents", ()))
-        offers, later = list[Offer](), list[str]()
-        for agent in wanting:
-            offer = self._offer(agent, call)
-            if offer is not None:
+        key = _key(call)
+        offers, later = list[list[Any]](), list[str]()
+        for agent in await self._wanting(call, key, envelope.payload.get("agents", ())):
+            if (offer := self._offer(agent, call, key)) is not None:
                 offers.append(offer)
             else:
                 self._turns.wait(call, agent)
@@ -116,21 +121,25 @@ class Answering:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _wanting(self, call: Call, agents: Iterable[str]) -> list[str]:
+    async def _wanting(self, call: Call, key: _Key, agents: Iterable[str]) -> list[str]:
         """Return those that live here, have a skill that is asked for and want to take part."""
-        able: list[str] = []
-        for agent in agents:
-            enrolment = self._books.find(agent)
-            if self._is_stopped or enrolment is None or agent not in self._behaviours:
-                continue
-            now_ms = self._books.now_ms(agent)
-            if brought(enrolment.candidate, call.needs, now_ms, self._scores):
-                able.append(agent)
+        able = [] if self._is_stopped else [agent for agent in agents if self._is_able(agent, call, key)]
         choosy = [agent for agent in able if self._behaviours[agent].is_choosy]
         if not choosy:
             return able
         wants = dict(zip(choosy, await asyncio.gather(*(self._wants(agent, call) for agent in choosy)), strict=True))
         return [agent for agent in able if wants.get(agent, True)]
+
+    def _is_able(self, agent: str, call: Call, key: _Key) -> bool:
+        enrolment = self._books.find(agent)
+        if enrolment is None or agent not in self._behaviours:
+            return False
+        made = self._made_of(agent, enrolment)
+        is_able = made.able.get(key)
+        if is_able is None:
+            now_ms = self._books.now_ms(agent)
+            is_able = made.able[key] = bool(brought(enrolment.candidate, call.needs, now_ms, self._scores))
+        return is_able
 
     async def _wants(self, agent: str, call: Call) -> bool:
         try:
@@ -142,27 +151,29 @@ class Answering:
             logger.exception("on_announce of %s failed: it does not offer", agent)
         return False
 
-    def _offer(self, agent: str, call: Call) -> Offer | None:
+    def _made_of(self, agent: str, enrolment: Enrolment) -> _Made:
+        made, now_s = self._made.get(agent), time.monotonic()
+        if made is None or made.enrolment is not enrolment or now_s > made.until_s or len(made.able) > MAX_MADE:
+            made = self._made[agent] = _Made(enrolment=enrolment, until_s=now_s + SAME_S, able={}, offers={})
+        return made
+
+    def _offer(self, agent: str, call: Call, key: _Key) -> list[Any] | None:
         enrolment = self._books.find(agent)
         if enrolment is None or call.announcement in enrolment.book.holds:
             return None
         if not self._turns.is_free(agent, call, free=enrolment.book.free):
             return None
-        made = self._made.get(agent)
-        now_ms = self._books.now_ms(agent)
-        if made is None or made.enrolment is not enrolment or now_ms > made.until_ms:
-            made = self._made[agent] = _Made(enrolment=enrolment, until_ms=now_ms + SAME_MS, offers={})
-        if call.needs not in made.offers:
-            if len(made.offers) >= MAX_MADE:
-                made.offers.clear()
-            made.offers[call.needs] = offer_of(enrolment.candidate, call.needs, now_ms, self._scores)
-        return made.offers[call.needs]
+        made = self._made_of(agent, enrolment)
+        if key not in made.offers:
+            offer = offer_of(enrolment.candidate, call.needs, self._books.now_ms(agent), self._scores)
+            made.offers[key] = None if offer is None else offer_row(offer)
+        return made.offers[key]
 
-    async def _answer(self, call: Call, offers: Sequence[Offer], *, later: Sequence[str] = ()) -> None:
+    async def _answer(self, call: Call, offers: Sequence[list[Any]], *, later: Sequence[str] = ()) -> None:
         payload: dict[str, Any] = {
             "node": self._node,
             "asked": len(offers) + len(later),
-            "offers": [offer_row(offer) for offer in offers],
+            "offers": offers,
             "later": later,
         }
         await self._post.send(
@@ -179,7 +190,7 @@ class Answering:
         """Offer a free slot to the first that still wants it, and keep it for that one as long as it may be invited."""
         while (call := self._next(agent)) is not None:
             try:
-                if await self._is_wanted(call, agent) and (offer := self._offer(agent, call)) is not None:
+                if await self._is_wanted(call, agent) and (offer := self._offer(agent, call, _key(call))) is not None:
                     await self._answer(call, [offer])
                     await self._kept_for(agent, call)
             except UnavailableError:
@@ -239,6 +250,10 @@ def call_of(envelope: Envelope) -> Call:
         deadline_ms=said.get("deadline_ms", 0),
         reply_to=envelope.reply_to,
     )
+
+
+def _key(call: Call) -> _Key:
+    return tuple((need.name, int(need.level)) for need in call.needs)
 
 
 def _may_join(current: Announcement, agent: str) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from meshd.groups.lives import Lives
 from meshd.groups.model import Announcement, GroupMessage, SkillNeed
-from meshd.groups.registry import Holder, Registry
+from meshd.groups.registry import Registry
+from meshd.groups.skill_index import Holder
 from meshd.groups.steps import mark
 from meshd.groups.wire import Envelope
 
@@ -30,12 +31,15 @@ async def holders_of(
 def by_node(current: Announcement, holders: Iterable[Holder], lives: Lives) -> dict[str, list[str]]:
     """Return whom to ask on each node."""
     busy = current.members.keys() | current.invitations.keys() | current.refused.keys()
+    lived: dict[tuple[str, int], dict[str, None]] = {}
+    for holder in holders:
+        is_dead = bool(current.dead) and current.dead.get(holder.agent, -1) >= holder.incarnation
+        if holder.agent not in busy and not is_dead:
+            lived.setdefault((holder.node, holder.incarnation), {})[holder.agent] = None
     nodes: dict[str, list[str]] = {}
-    for holder in {each.agent: each for each in holders}.values():
-        is_dead = current.dead.get(holder.agent, -1) >= holder.incarnation
-        if holder.agent in busy or is_dead or lives.is_over(holder.node, holder.incarnation):
-            continue
-        nodes.setdefault(holder.node, []).append(holder.agent)
+    for (node, incarnation), agents in lived.items():
+        if not lives.is_over(node, incarnation):
+            nodes.setdefault(node, []).extend(agents)
     return nodes
 
 

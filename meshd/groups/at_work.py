@@ -187,6 +187,9 @@ class AtWork:
 
         def rule(current: Announcement, now_ms: int) -> Step:
             nonlocal outcome
+            if self._was_taken(current, event):
+                outcome = self._outcome(self._kept.announcement, event, now_ms=now_ms, took_ms=took_ms)
+                return Step(announcement=current)
             step = apply(current, event, now_ms=now_ms, rules=self._rules)
             is_heard = now_ms < current.deadline_ms or step.announcement is current
             outcome = self._outcome(current, event, now_ms=now_ms, took_ms=took_ms) if is_heard else None
@@ -201,6 +204,17 @@ class AtWork:
         self._kept = done.kept
         self.outcome = outcome
         return done
+
+    def _was_taken(self, current: Announcement, event: MemberEvent) -> bool:
+        """Return whether this end was written before, and only the answer was lost."""
+        member = current.members.get(self.agent)
+        match event:
+            case TaskCompleted():
+                return member is not None and member.round == self.round and member.is_done
+            case TaskFailed():
+                return member is None and current.refused.get(self.agent) == event.reason
+            case TaskUpdated():
+                return False
 
     def _outcome(self, current: Announcement, event: MemberEvent, *, now_ms: int, took_ms: float) -> Outcome | None:
         if isinstance(event, TaskUpdated):

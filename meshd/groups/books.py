@@ -1,5 +1,7 @@
 """The records of the agents that live on one node, as that node keeps them: it writes them alone, so it need not read.
 
+What they can do the node shows for all of them together: one write for each skill and level.
+
 Invariant: changes to one agent are made one after another, each on what stands; a later life of the agent ends them.
 """
 
@@ -7,10 +9,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from meshd.errors import FencedError, NotFoundError
+from meshd.errors import FencedError, NotFoundError, UnavailableError
 from meshd.groups.enrolment import Enrolment
 from meshd.groups.model import Candidate
 from meshd.groups.registry import KeptAgent, Registry, Rule
+from meshd.nodes.model import Level
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,49 +28,66 @@ class _Entry:
 class Books:
     """Everybody who lives here."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, node: str) -> None:
         self._registry = registry
         self._entries: dict[str, _Entry] = {}
+        self._rows = registry.rows(node)
+        self._ended = set[tuple[str, Level]]()
+        """Skills and levels that earlier lives of the agents here declared."""
+        self._showing = asyncio.Lock()
+        self._is_hidden = False
+        self.is_shown = True
+        """Whether who is entered is found, as far as this node knows."""
 
     @property
     def agents(self) -> Sequence[str]:
         return list(self._entries)
 
     async def enter(self, declared: Candidate) -> Enrolment:
-        """Enter an agent, or declare it anew.
+        """Enter an agent, or declare it anew; it is found once it is shown.
 
         Raises:
             FencedError: a later life of it is entered elsewhere.
         """
-        kept = await self._registry.enrol(declared)
+        kept, before = await self._registry.enrol(declared)
         entry = self._entries.get(declared.agent)
         if entry is None:
             self._entries[declared.agent] = _Entry(declared=declared, kept=kept)
         else:
             async with entry.turn:
                 entry.declared, entry.kept = declared, kept
+        if before is not None and before.node == declared.node:
+            self._ended |= {(skill.name, skill.level) for skill in before.skills.values()}
+        self.is_shown = False
         return kept.enrolment
 
-    async def renew(self, agent: str) -> None:
-        """Read its record anew, and have it found by its skills for longer.
+    async def show(self, *, incarnation: int) -> None:
+        """Have those found by their skills, for longer, that are entered in this life of the node.
 
         Raises:
-            FencedError: a later life of it is entered elsewhere.
+            FencedError: there is a later life of the node.
+            UnavailableError: the store is away.
         """
-        entry = self._entries[agent]
-        entry.is_sure = False
-        await self.make_sure(agent)
-        await self._registry.renew(entry.declared)
+        async with self._showing:
+            if self._is_hidden:
+                return
+            self.is_shown = True
+            try:
+                await self._show(incarnation)
+            except UnavailableError:
+                self.is_shown = False
+                raise
 
-    async def withdraw(self, agent: str) -> None:
-        """Have it found no more; what it holds is still kept here."""
-        entry = self._entries.get(agent)
-        if entry is not None:
-            await self._registry.withdraw(entry.declared)
+    async def hide(self) -> None:
+        """Have nobody found any more, for good; what they hold is still kept here."""
+        self._is_hidden = True
+        async with self._showing:
+            await self._rows.hide()
 
     def forget(self, agent: str) -> None:
         """It lives elsewhere in a later life."""
         self._entries.pop(agent, None)
+        self.is_shown = False
 
     def find(self, agent: str) -> Enrolment | None:
         """Return the agent as it was written last; `None` if it does not live here."""
@@ -96,7 +116,7 @@ class Books:
                     agent, lambda found, now_ms: rule(self._own(entry, found), now_ms), seen=seen
                 )
             except NotFoundError:
-                entry.kept = await self._registry.enrol(entry.declared)
+                entry.kept, _ = await self._registry.enrol(entry.declared)
                 entry.kept = await self._registry.change(agent, rule, seen=entry.kept)
             entry.is_sure = True
             return entry.kept.enrolment
@@ -109,6 +129,15 @@ class Books:
         """
         if not self._entries[agent].is_sure:
             await self.change(agent, lambda found, _: found)
+
+    async def _show(self, incarnation: int) -> None:
+        here = [entry for entry in self._entries.values() if entry.declared.incarnation == incarnation]
+        if not await self._rows.show((entry.declared for entry in here), incarnation=incarnation):
+            for entry in here:
+                entry.is_sure = False
+        shown = {(skill.name, skill.level) for entry in here for skill in entry.declared.skills.values()}
+        await self._rows.end_earlier(self._ended - shown, incarnation=incarnation)
+        self._ended.clear()
 
     def _own(self, entry: _Entry, found: Enrolment) -> Enrolment:
         mine, current = entry.declared.incarnation, found.candidate.incarnation

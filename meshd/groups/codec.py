@@ -3,9 +3,8 @@
 What an offer, an invitation or a member says is in the order of its row; a later meshd may add to the end of a row.
 """
 
-from collections.abc import Iterable
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -25,8 +24,6 @@ from meshd.nodes.model import Level
 from meshd.records import Record
 
 SCHEMA = 1
-
-W = TypeVar("W", Offer, Invitation, Member)
 
 
 class _Need(msgspec.Struct, array_like=True):
@@ -160,9 +157,9 @@ def decode(record: Record) -> Announcement:
         raise CorruptDataError(f"an announcement of schema {stored.schema} cannot be read: this meshd reads {SCHEMA}")
     return Announcement(
         needs=tuple(SkillNeed(name=each.name, level=each.level) for each in stored.needs),
-        offers=_by_agent(Offer, stored.offers),
-        invitations=_by_agent(Invitation, stored.invitations),
-        members=_by_agent(Member, stored.members),
+        offers={row.agent: _offer(row) for row in stored.offers},
+        invitations={row.agent: _invitation(row) for row in stored.invitations},
+        members={row.agent: _member(row) for row in stored.members},
         refused=stored.refused,
         dead=stored.dead,
         results=stored.results,
@@ -176,21 +173,60 @@ def offer_row(offer: Offer) -> list[Any]:
     return list(_OFFER(offer))
 
 
-def offer_from_row(row: Any) -> Offer:
-    """Return the offer that travelled.
+def offers_from_rows(rows: Any) -> list[Offer]:
+    """Return the offers that travelled.
 
     Raises:
-        CorruptDataError: it is not what `offer_row` makes.
+        CorruptDataError: they are not what `offer_row` makes.
     """
     try:
-        return _whole(Offer, msgspec.convert(row, _Offer))
+        return [_offer(row) for row in msgspec.convert(rows, list[_Offer])]
     except msgspec.ValidationError as exc:
-        raise CorruptDataError(f"{row!r} is no offer: {exc}") from exc
+        raise CorruptDataError(f"{rows!r} are no offers: {exc}") from exc
 
 
-def _whole(kind: type[W], row: msgspec.Struct) -> W:
-    return kind(**{name: getattr(row, name) for name in row.__struct_fields__})
+def _offer(row: _Offer) -> Offer:
+    return Offer(
+        agent=row.agent,
+        incarnation=row.incarnation,
+        skills=row.skills,
+        score=row.score,
+        availability=row.availability,
+        estimated_ms=row.estimated_ms,
+        cost=row.cost,
+        given=row.given,
+        node=row.node,
+        unanswered=row.unanswered,
+        free=row.free,
+    )
 
 
-def _by_agent(kind: type[W], rows: Iterable[_Offer | _Invitation | _Member]) -> dict[str, W]:
-    return {row.agent: _whole(kind, row) for row in rows}
+def _invitation(row: _Invitation) -> Invitation:
+    return Invitation(
+        agent=row.agent,
+        incarnation=row.incarnation,
+        round=row.round,
+        roles=row.roles,
+        expires_ms=row.expires_ms,
+        accepted=row.accepted,
+        node=row.node,
+    )
+
+
+def _member(row: _Member) -> Member:
+    return Member(
+        agent=row.agent,
+        incarnation=row.incarnation,
+        roles=row.roles,
+        round=row.round,
+        epoch=row.epoch,
+        token=row.token,
+        starts_until_ms=row.starts_until_ms,
+        is_reminded=row.is_reminded,
+        started=row.started,
+        progress=row.progress,
+        note=row.note,
+        updated_ms=row.updated_ms,
+        is_done=row.is_done,
+        node=row.node,
+    )

@@ -24,19 +24,19 @@ MOST_AT_ONCE = 512
 """Hints handed over whose handlers have not come back; with so many the ear waits."""
 
 
-async def _ignored(_hint: Hint) -> None:
+def _ignored(_hint: Hint) -> None:
     return
 
 
 class Ear:
-    """Hands each envelope to `hear` in a task of its own, in the order in which they came."""
+    """Hands each envelope to `hear` in the order in which they came; what takes time goes on in a task of its own."""
 
     def __init__(
         self,
         events: EventBus,
         hear: Hear,
         *,
-        overhear: Callable[[Hint], Awaitable[None]] = _ignored,
+        overhear: Callable[[Hint], Awaitable[None] | None] = _ignored,
         missed: Callable[[], None] = lambda: None,
         rng: Random | None = None,
     ) -> None:
@@ -76,8 +76,9 @@ class Ear:
         await self._standing.wait()
 
     async def aclose(self) -> None:
-        """Hear nothing more, and let go of what is being handled."""
+        """Hear nothing more, and let go of what is being handled; nobody waits to hear any more."""
         self._wanted = frozenset()
+        self._standing.set()
         tasks = [*self._handling, *self._followers, *([] if self._running is None else [self._running])]
         for task in tasks:
             task.cancel()
@@ -129,8 +130,11 @@ class Ear:
         stands.set()
 
     async def _hand_over(self, hint: Hint) -> None:
+        handling = self._handle(hint)
+        if handling is None:
+            return
         await self._room.acquire()
-        task = asyncio.create_task(self._handle(hint))
+        task = asyncio.create_task(self._handled_by(handling, hint))
         self._handling.add(task)
         task.add_done_callback(self._handled)
 
@@ -138,13 +142,18 @@ class Ear:
         self._handling.discard(task)
         self._room.release()
 
-    async def _handle(self, hint: Hint) -> None:
+    def _handle(self, hint: Hint) -> Awaitable[None] | None:
+        """Hand it over; return what is to be awaited, if anything."""
         try:
             envelope = _envelope(hint)
-            if envelope is None:
-                await self._overhear(hint)
-            else:
-                await self._hear(envelope)
+            return self._overhear(hint) if envelope is None else self._hear(envelope)
+        except Exception:
+            logger.exception("%s: not acted on: %r", hint.topic, hint.body)
+            return None
+
+    async def _handled_by(self, handling: Awaitable[None], hint: Hint) -> None:
+        try:
+            await handling
         except UnavailableError as exc:
             logger.debug("%s: not acted on, to be found by the next look: %s", hint.topic, exc)
         except MeshError as exc:

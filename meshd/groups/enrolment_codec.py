@@ -1,5 +1,9 @@
-"""How an agent is kept: one record of rows of JSON with a schema number, small since it is written with every slot."""
+"""How an agent is kept: one record of rows of JSON with a schema number, small since it is written with every slot.
 
+What a row would end with and goes without saying is left out.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,11 +20,11 @@ PREFIX = "agent/"
 SCHEMA = 1
 
 
-class _Skill(msgspec.Struct, array_like=True, omit_defaults=True):
+class _Skill(msgspec.Struct, array_like=True):
     name: str
     level: Level
-    success_rate: float
-    average_ms: float
+    success_rate: float = 1.0
+    average_ms: float = 0.0
     completed: float = 0.0
     failed: float = 0.0
     count: int = 0
@@ -42,14 +46,17 @@ class _Stored(msgspec.Struct, array_like=True):
     incarnation: int
     slots: int
     cost: float
-    given: float
-    given_ms: int
-    reputation: tuple[float, float, int]
     skills: list[_Skill]
-    holds: list[_Hold]
-    counted: tuple[str, ...]
+    holds: list[_Hold] = []
+    given: float = 0.0
+    given_ms: int = 0
+    reputation: tuple[float, float, int] = (0.0, 0.0, 0)
+    counted: tuple[str, ...] = ()
 
 
+_SKILL: Sequence[Any] = (1.0, 0.0, 0.0, 0.0, 0, 0.0, 0, {})
+_AGENT: Sequence[Any] = ([], 0.0, 0, (0.0, 0.0, 0), ())
+"""What the ends of rows are taken for where they are left out."""
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Stored).decode
 
@@ -65,21 +72,24 @@ def encode_enrolment(enrolment: Enrolment) -> bytes:
     reputation = candidate.reputation
     return pack(
         _encode(
-            _Stored(
-                schema=SCHEMA,
-                node=candidate.node,
-                incarnation=candidate.incarnation,
-                slots=candidate.slots,
-                cost=candidate.cost,
-                given=round(candidate.given, 6),
-                given_ms=candidate.given_ms,
-                reputation=(round(reputation.completed, 6), round(reputation.failed, 6), reputation.at_ms),
-                skills=[_stored(skill) for skill in candidate.skills.values()],
-                holds=[
-                    _Hold(hold.announcement, hold.round, hold.incarnation, hold.expires_ms)
-                    for hold in enrolment.book.holds.values()
+            _shortened(
+                [
+                    SCHEMA,
+                    candidate.node,
+                    candidate.incarnation,
+                    candidate.slots,
+                    candidate.cost,
+                    [_stored(skill) for skill in candidate.skills.values()],
+                    [
+                        _Hold(hold.announcement, hold.round, hold.incarnation, hold.expires_ms)
+                        for hold in enrolment.book.holds.values()
+                    ],
+                    round(candidate.given, 6),
+                    candidate.given_ms,
+                    (round(reputation.completed, 6), round(reputation.failed, 6), reputation.at_ms),
+                    candidate.counted,
                 ],
-                counted=candidate.counted,
+                _AGENT,
             )
         )
     )
@@ -100,8 +110,8 @@ def decode_enrolment(record: Record) -> Enrolment:
     return _enrolment(record.key.removeprefix(PREFIX), stored)
 
 
-def _stored(skill: Skill) -> _Skill:
-    return _Skill(
+def _stored(skill: Skill) -> list[Any]:
+    row = [
         skill.name,
         skill.level,
         skill.success_rate,
@@ -112,7 +122,17 @@ def _stored(skill: Skill) -> _Skill:
         round(skill.measured_ms, 3),
         skill.at_ms,
         dict(skill.metadata),
-    )
+    ]
+    return _shortened(row, _SKILL)
+
+
+def _shortened(row: list[Any], defaults: Sequence[Any]) -> list[Any]:
+    """Return the row without what it ends with and would be read as anyway."""
+    for default in reversed(defaults):
+        if row[-1] != default:
+            break
+        row.pop()
+    return row
 
 
 def _enrolment(agent: str, stored: _Stored) -> Enrolment:

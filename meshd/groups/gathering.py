@@ -25,13 +25,16 @@ class Gathering:
         self._pending = set(asked)
 
     def hear(self, node: str, offers: Iterable[Offer], *, needs: Sequence[SkillNeed]) -> None:
-        """Take what a node's agents offer; of an agent the latest counts."""
+        """Take what a node's agents offer; of an agent the latest in its latest life counts."""
         self._pending.discard(node)
         needed = {need.name for need in needs}
         for offer in offers:
-            skills = tuple(name for name in offer.skills if name in needed)
-            if skills:
-                self.offers[offer.agent] = offer if skills == offer.skills else replace(offer, skills=skills)
+            made = offer
+            if not needed.issuperset(offer.skills):
+                made = replace(offer, skills=tuple(name for name in offer.skills if name in needed))
+            before = self.offers.get(offer.agent)
+            if made.skills and (before is None or before.incarnation <= offer.incarnation):
+                self.offers[offer.agent] = made
 
     def lose(self, node: str) -> None:
         """Wait no longer for a node that is gone."""
@@ -65,14 +68,21 @@ class Invited:
         for agent in agents:
             self._at[agent] = [*self._left(agent, now_s=now_s), now_s]
 
+    def seen(self, agents: Iterable[str]) -> None:
+        """One invitation of each of these shows in what they offer from now on."""
+        for agent in agents:
+            self._at[agent] = self._at.get(agent, [])[1:]
+
     def counted(self, offers: Mapping[str, Offer], *, now_s: float) -> dict[str, Offer]:
         """Return the offers of who still has a slot free, with these invitations among what is given to them."""
-        counts = {agent: len(self._left(agent, now_s=now_s)) for agent in offers if agent in self._at}
-        return {
-            agent: replace(offer, given=offer.given + counts[agent]) if counts.get(agent) else offer
-            for agent, offer in offers.items()
-            if not 0 < offer.free <= counts.get(agent, 0)
-        }
+        known = dict(offers)
+        for agent in self._at.keys() & offers.keys():
+            offer, count = offers[agent], len(self._left(agent, now_s=now_s))
+            if 0 < offer.free <= count:
+                del known[agent]
+            elif count:
+                known[agent] = replace(offer, given=offer.given + count)
+        return known
 
     def _left(self, agent: str, *, now_s: float) -> list[float]:
         return [at_s for at_s in self._at.get(agent, ()) if now_s - at_s < self.SECONDS]
@@ -84,10 +94,10 @@ def worth_keeping(
     """Return at most so many: of each set of skills the cheapest, in turn, equals by the announcement's hash."""
     if len(offers) <= most:
         return list(offers.values())
-    even = is_even(announcement.id, shares)
+    even, salt = is_even(announcement.id, shares), crc32(announcement.id.encode())
 
     def order(offer: Offer) -> tuple[float, int]:
-        return (price(offer, even=even, shares=shares), crc32(f"{announcement.id}/{offer.agent}".encode()))
+        return (price(offer, even=even, shares=shares), crc32(offer.agent.encode(), salt))
 
     alike: dict[frozenset[str], list[Offer]] = {}
     for offer in sorted(offers.values(), key=order):

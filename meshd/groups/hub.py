@@ -131,7 +131,8 @@ class Hub:
             self._listening(),
         )
         try:
-            kept = await self._announcements.open(announcement_id, made, by=self.name)
+            marked = None if self._led else self._tell
+            kept = await self._announcements.open(announcement_id, made, by=self.name, marked=marked)
         except (UnavailableError, asyncio.CancelledError):
             self.lead(announcement_id)  # It may be kept all the same, and its marker names this hub.
             raise
@@ -212,15 +213,28 @@ class Hub:
         self._busy.set()
         await self._ear.heard()
 
+    async def _tell(self) -> None:
+        """Say that this hub leads something, also to those who look only now and then while nothing is open.
+
+        Said before the first announcement stands, so that it is found within seconds should this process die at once.
+        """
+        try:
+            await asyncio.gather(
+                self._announcements.hub_lives(self.name, lease_ms=self.options.lease_ms),
+                self._events.publish(HUBS, {"h": self.name}),
+            )
+        except UnavailableError as exc:
+            logger.debug("hub %s is not heard: %s", self.name, exc)
+
     def _interval_ms(self) -> int:
         return int(self.options.query_ms * max(1.0, len(self._led) / CROWD) * self._rng.uniform(0.9, 1.1))
 
-    async def _hear(self, envelope: Envelope) -> None:
+    def _hear(self, envelope: Envelope) -> None:
         leading = self._led.get(envelope.announcement)
         if leading is not None:
             leading.hear(envelope)
 
-    async def _overhear(self, hint: Hint) -> None:
+    def _overhear(self, hint: Hint) -> None:
         if hint.topic == self._census.topic:
             node = self._lives.hear(hint.body)
             if node:

@@ -17,7 +17,7 @@ from typing import Any
 from meshd.errors import ConflictError, CorruptDataError, NotFoundError, UnavailableError
 from meshd.groups.announcements import Announcements, Done, Kept
 from meshd.groups.asking import by_node, holders_of, question
-from meshd.groups.codec import offer_from_row
+from meshd.groups.codec import offers_from_rows
 from meshd.groups.gathering import Gathering, Invited, worth_keeping
 from meshd.groups.happenings import AgentDied, GroupEvent, OffersGathered, OthersSeen, Ticked
 from meshd.groups.inviting import OPEN
@@ -33,8 +33,9 @@ from meshd.groups.model import (
 )
 from meshd.groups.phases import others_of
 from meshd.groups.protocol import apply, apply_all, next_visit, outstanding
-from meshd.groups.registry import Holder, Registry
+from meshd.groups.registry import Registry
 from meshd.groups.shares import DEFAULT_SHARES, ShareRules
+from meshd.groups.skill_index import Holder
 from meshd.groups.steps import Rules, Step, open_needs
 from meshd.groups.wire import MISSED, Envelope, Post, node_place
 
@@ -59,12 +60,14 @@ class HubOptions:
     most_asked: int = 64
     """Holders of each skill that one round of asking reaches."""
     most_written: int = 16
-    """Offers of one round of asking that are written down."""
+    """Offers of one round of asking that are written down at most, …"""
+    written_each: int = 4
+    """… and for each skill that is missing; the others are remembered while the hub lives."""
     query_ms: int = 5_000
     """How often a gap that nobody fills is asked for."""
-    lease_ms: int = 2_000
+    lease_ms: int = 1_500
     """How long a hub that says nothing is taken to lead."""
-    look_ms: int = 2_000
+    look_ms: int = 1_500
     """How often a hub that is willing to lead looks whether something open is led by nobody, while anything is open."""
     litter_ms: int = 5_000
     """Age at which a marker without an announcement is removed."""
@@ -104,6 +107,7 @@ class Leading:
         self._kept = kept
         self._found: Mapping[SkillNeed, Sequence[Holder]] | None = None
         self._gathering: Gathering | None = None
+        self._invited: Sequence[str] = ()
         self._asked_ms = self._ask_at_ms = self._others_at_ms = 0
         self._look_at_ms: int | None = None
         self._woken = asyncio.Event()
@@ -152,6 +156,9 @@ class Leading:
 
     def changed(self, state: AnnouncementState) -> None:
         """Take what is told of the announcement: it has another state."""
+        if state in (AnnouncementState.FORMED, AnnouncementState.RUNNING) or state.is_over:
+            self._tools.invited.seen(self._invited)
+            self._invited = ()
         if state.is_over:
             self._is_over = True
             self._woken.set()
@@ -257,9 +264,9 @@ class Leading:
             return
         needs = self._kept.announcement.needs
         try:
-            offers = [offer_from_row(row) for row in payload.get("offers", ())]
+            offers = offers_from_rows(payload.get("offers", ()))
         except CorruptDataError as exc:
-            logger.warning("an offer for %s is left out: %s", self.id, exc)
+            logger.warning("what %s offers for %s is left out: %s", payload.get("node", ""), self.id, exc)
             offers = []
         if self._gathering is None:
             if not offers:
@@ -292,10 +299,12 @@ class Leading:
         known = self._tools.invited.counted(gathering.offers, now_s=time.monotonic())
         if len(known) < len(gathering.offers):
             self._ask_soon()
-        offers = worth_keeping(current, known, most=options.most_written, shares=options.shares)
+        most = min(options.most_written, options.written_each * len(open_needs(current)))
+        offers = worth_keeping(current, known, most=most, shares=options.shares)
         step = _applied(current, OffersGathered(offers=offers), now_ms=now_ms, rules=options.rules)
         asked = step.announcement.invitations.keys() - current.invitations.keys()
         self._tools.invited.note(asked, now_s=time.monotonic())
+        self._invited = (*self._invited, *asked)
         return step
 
     def _tick(self, current: Announcement, now_ms: int) -> Step:
@@ -308,7 +317,7 @@ class Leading:
         self._look_at_ms = None
         self._over_if(done.announcement)
         await self._tools.post.carry(done)
-        if done.is_news:
+        if done.is_news and done.announcement.state is not AnnouncementState.NEGOTIATING:
             await self._tools.post.changed(done.announcement)
         return done
 

@@ -152,11 +152,11 @@ class Lookout:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def _hear(self, envelope: Envelope) -> None:
+    def _hear(self, envelope: Envelope) -> None:
         for watch in self._of(envelope.announcement):
             watch.said(envelope)
 
-    async def _overhear(self, hint: Hint) -> None:
+    def _overhear(self, hint: Hint) -> None:
         announcement = str(hint.body["a"])
         for watch in self._of(announcement):
             watch.told(announcement, str(hint.body["s"]))

@@ -3,9 +3,8 @@
 Invariant: an offer is from a live agent that was not refused, of its latest life, for skills that are needed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from meshd.errors import InvalidArgumentError, InvalidTransitionError
 from meshd.groups.happenings import OffersGathered, SkillOffered, SkillQueried, TaskAnnounced
@@ -98,7 +97,7 @@ def offer(announcement: Announcement, event: SkillOffered, *, now_ms: int, rules
     An offer that is late, of an earlier life, of an agent that was refused, or of no skill that is needed changes
     nothing. One of a later life than was invited ends that invitation.
     """
-    step = _taken(announcement, event.offer, rules=rules)
+    step = _taken(announcement, [event.offer], rules=rules)
     is_awaited = now_ms < announcement.offers_until_ms and len(step.announcement.offers) < rules.enough_offers
     if step.announcement is announcement or is_awaited:
         return step
@@ -107,28 +106,29 @@ def offer(announcement: Announcement, event: SkillOffered, *, now_ms: int, rules
 
 def gather(announcement: Announcement, event: OffersGathered, *, now_ms: int, rules: Rules) -> Step:
     """Return the announcement with those of the offers that count, and the best of all invited."""
-    step = Step(announcement=announcement)
-    for each in event.offers:
-        step = step.then(partial(_taken, made=each, rules=rules))
+    step = _taken(announcement, event.offers, rules=rules)
     return step.then(lambda current: invite(current, now_ms=now_ms, rules=rules))
 
 
-def _taken(announcement: Announcement, made: Offer, *, rules: Rules) -> Step:
-    """Return the announcement with the offer, if it counts."""
-    made = _needed(announcement, made)
-    if announcement.state not in OPEN or not _is_welcome(announcement, made):
+def _taken(announcement: Announcement, made: Iterable[Offer], *, rules: Rules) -> Step:
+    """Return the announcement with those of the offers that count."""
+    if announcement.state not in OPEN:
         return Step(announcement=announcement)
-    before = announcement.offers.get(made.agent)
-    if before is not None and before.incarnation == made.incarnation:
-        made = replace(made, unanswered=before.unanswered)
-    if before == made:
+    offers = dict(announcement.offers)
+    for each in made:
+        one, before = _needed(announcement, each), offers.get(each.agent)
+        if _is_welcome(announcement, one, before):
+            is_same_life = before is not None and before.incarnation == one.incarnation
+            offers[one.agent] = replace(one, unanswered=before.unanswered) if before and is_same_life else one
+    if offers == announcement.offers:
         return Step(announcement=announcement)
-    offers = {**announcement.offers, made.agent: made}
     step = Step(announcement=replace(announcement, offers=_best(announcement, offers, rules=rules)))
-    invitation = announcement.invitations.get(made.agent)
-    if invitation is not None and invitation.incarnation < made.incarnation:
-        step = step.then(lambda current: withdraw(current, [made.agent]))
-    return step
+    outlived = [
+        agent
+        for agent, invitation in announcement.invitations.items()
+        if agent in offers and invitation.incarnation < offers[agent].incarnation
+    ]
+    return step.then(lambda current: withdraw(current, outlived)) if outlived else step
 
 
 def _check_needs(draft: Announcement) -> None:
@@ -157,8 +157,7 @@ def _needed(announcement: Announcement, made: Offer) -> Offer:
     return made if skills == made.skills else replace(made, skills=skills)
 
 
-def _is_welcome(announcement: Announcement, made: Offer) -> bool:
-    before = announcement.offers.get(made.agent)
+def _is_welcome(announcement: Announcement, made: Offer, before: Offer | None) -> bool:
     return (
         bool(made.skills)
         and made.agent not in announcement.refused
@@ -174,8 +173,10 @@ def _best(announcement: Announcement, offers: Mapping[str, Offer], *, rules: Rul
     kept = dict.fromkeys(
         agent for agent in offers if agent in announcement.invitations or agent in announcement.members
     )
-    even = is_even(announcement.id)
-    best_first = sorted(offers.values(), key=lambda one: (one.unanswered, price(one, even=even), one.agent))
+    even = is_even(announcement.id, rules.shares)
+    best_first = sorted(
+        offers.values(), key=lambda one: (one.unanswered, price(one, even=even, shares=rules.shares), one.agent)
+    )
     columns = [[one.agent for one in best_first if need.name in one.skills] for need in announcement.needs]
     for row in range(len(offers)):
         for column in columns:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
@@ -66,7 +66,7 @@ class Participant:
         self._incarnation = incarnation
         self._options = options or ParticipantOptions()
         self._rng = rng or Random()
-        self._books = Books(registry)
+        self._books = Books(registry, node=node)
         self._behaviours: dict[str, Behaviour] = {}
         self._entered_as: dict[str, int] = {}
         self._renew_at_s = time.monotonic() + self._options.renew_s
@@ -156,10 +156,18 @@ class Participant:
         await self._enter_all()
         if time.monotonic() >= self._renew_at_s and not self._is_leaving:
             self._renew_at_s = time.monotonic() + self._options.renew_s
-            for agent in self._books.agents:
-                with suppress(FencedError):
-                    await self._books.renew(agent)
+            await self._show()
         await self._accepting.look()
+        if not self._books.is_shown and not self._is_leaving:
+            await self._show()
+
+    async def _show(self) -> None:
+        try:
+            await self._books.show(incarnation=self._incarnation())
+        except FencedError as exc:
+            logger.warning("agents of %s are not found here: %s", self._node, exc)
+        except UnavailableError as exc:
+            logger.warning("agents of %s are found once the store is back: %s", self._node, exc)
 
     async def _enter_all(self) -> None:
         """Enter the agents in the node's present life; one that lives elsewhere in a later one is left to that."""
@@ -177,9 +185,11 @@ class Participant:
                 return
             self._entered_as[name] = incarnation
             self._due.set()
+        if not self._books.is_shown and not self._is_leaving:
+            await self._show()
 
     async def _withdraw_all(self) -> None:
         try:
-            await asyncio.gather(*(self._books.withdraw(agent) for agent in self._books.agents))
+            await self._books.hide()
         except UnavailableError as exc:
             logger.debug("agents of %s fall out of the index by themselves: %s", self._node, exc)

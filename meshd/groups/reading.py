@@ -16,12 +16,14 @@ from meshd.groups.announced import failure_of
 from meshd.groups.announcements import Announcements, Kept
 from meshd.groups.explaining import GroupExplanation, explain
 from meshd.groups.lookout import Lookout
-from meshd.groups.model import Announcement, AnnouncementState, Candidate
-from meshd.groups.registry import Holder, Registry
+from meshd.groups.model import Announcement, AnnouncementState, Candidate, Member
+from meshd.groups.registry import Registry
 from meshd.groups.scoring import DEFAULT_RULES, ScoreRules
 from meshd.groups.shares import DEFAULT_SHARES, ShareRules
+from meshd.groups.skill_index import Holder
 from meshd.groups.skills import level_named
 from meshd.groups.steps import Rules
+from meshd.groups.working import stalled
 from meshd.ids import check_name
 from meshd.nodes.model import Level
 
@@ -34,6 +36,10 @@ IS_OVER = tuple(state for state in AnnouncementState if state.is_over)
 
 Live = Callable[[], Awaitable[Collection[str]]]
 """Returns the ids of the nodes that are not dead."""
+
+
+UNHEARD = timedelta(minutes=1)
+"""After so long without a word a member at work is pointed out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +101,11 @@ class GroupReader:
             NotFoundError: none of this id is kept (any more).
         """
         return (await self._announcements.get(announcement_id)).announcement
+
+    def stalled(self, announcement: Announcement, *, after: timedelta = UNHEARD) -> Sequence[Member]:
+        """Return the members at work of one read here that have reported nothing for so long; none once it is over."""
+        after_ms = round(after.total_seconds() * 1_000)
+        return stalled(announcement, now_ms=self._announcements.now_ms(), after_ms=after_ms)
 
     async def list(
         self, *, state: AnnouncementState | str | None = None, limit: int = 100, after: str = ""

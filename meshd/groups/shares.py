@@ -49,5 +49,8 @@ def is_even(salt: str, shares: ShareRules = DEFAULT_SHARES) -> bool:
 
 def price(offer: Offer, *, even: bool = False, shares: ShareRules = DEFAULT_SHARES) -> float:
     """Return what taking the offer is counted as, 1 or more; `even`: whatever its score."""
-    merit = 1.0 if even else min(1.0, max(LEAST_SCORE, offer.score)) ** shares.emphasis
-    return (1 + max(0.0, offer.given)) / merit
+    given = 1.0 + offer.given if offer.given > 0 else 1.0
+    if even or offer.score >= 1:
+        return given
+    merit: float = max(LEAST_SCORE, offer.score) ** shares.emphasis
+    return given / merit

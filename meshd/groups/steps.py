@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from meshd.groups.covering import Cover, cover
 from meshd.groups.model import Announcement, GroupMessage, Invitation, Member, Offer, SkillNeed
+from meshd.groups.shares import DEFAULT_SHARES, ShareRules
 from meshd.groups.slots import Release, SlotChange
 
 MAX_REMEMBERED = 256
@@ -29,6 +30,8 @@ class Rules:
     """What the protocol can be told: who is chosen, and how long it waits."""
 
     select: Select = cover
+    shares: ShareRules = DEFAULT_SHARES
+    """By which offers are kept where there are more than `max_offers`; `select` has its own."""
     offer_window_ms: int = 200
     """How long better offers are waited for."""
     enough_offers: int = 12

@@ -111,7 +111,7 @@ class Turns:
 
         `None` stands for one that nothing is known of; it is taken for the earliest.
         """
-        if call is None:
+        if call is None or agent not in self._promised:
             return free > 0
         return free > len(self._earlier(agent, call))
 

@@ -17,7 +17,7 @@ from meshd.groups.steps import Outgoing, Step
 HUBS = "groups"
 """Topic of everybody who can lead: there is something open, or something is to be looked at."""
 CHANGES = "groups:changes"
-"""Topic of everybody who waits or watches: an announcement has another state."""
+"""Topic of everybody who waits or watches: an announcement has another state; that agents are invited is not told."""
 
 MISSED = "slot_missed"
 """Tells a hub that an agent it invited had no room: the announcement is open again."""
@@ -57,7 +57,8 @@ class Envelope:
     """Where it was heard; nothing of it travels."""
 
 
-Hear = Callable[[Envelope], Awaitable[None]]
+Hear = Callable[[Envelope], Awaitable[None] | None]
+"""Takes an envelope, at once or by what is awaited."""
 
 
 class Post:

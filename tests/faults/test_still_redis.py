@@ -217,6 +217,8 @@ async def test_the_services_of_tasks_and_nodes(server: RedisServer, mesh: Mesh) 
     of_tasks: Calls = {
         "submit": lambda: tasks.submit("echo", value=2),
         "submit_many": lambda: tasks.submit_many([TaskRequest(type="echo")]),
+        "fan_out": lambda: tasks.fan_out("echo", parts=[{"value": 3}, {"value": 4}], unserved="wait"),
+        "parts": lambda: tasks.parts(handle.id),
         "get": lambda: tasks.get(handle.id),
         "list": tasks.list,
         "ended": lambda: tasks.ended(handle.id, timeout=soon),

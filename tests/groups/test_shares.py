@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshd.groups.covering import cover
+from meshd.groups.happenings import OffersGathered
 from meshd.groups.model import GIVEN_HALF_LIFE_MS, Announcement, Candidate, Member, Offer, Skill, SkillNeed
 from meshd.groups.outcomes import outcome_of, recorded
+from meshd.groups.protocol import apply
 from meshd.groups.scoring import has_room, offer_of
 from meshd.groups.shares import ShareRules, given_at, invited, is_even, price
 from meshd.nodes.model import Level
+from meshd.settings_groups import GroupsSettings
 
 START = 1_700_000_000_000
 HOUR = 3_600_000
@@ -171,3 +174,15 @@ def test_how_much_merit_counts_is_a_rule() -> None:
     none, all_ = ShareRules(even_one_in=0), ShareRules(even_one_in=1)
     assert {is_even(f"i{number}", none) for number in range(100)} == {False}
     assert {is_even(f"i{number}", all_) for number in range(100)} == {True}
+
+
+@pytest.mark.parametrize(("emphasis", "kept"), [(3.0, "able"), (0.0, "idle")])
+def test_which_offers_are_kept_where_there_are_too_many_is_told_by_the_setting(emphasis: float, kept: str) -> None:
+    rules = GroupsSettings(emphasis=emphasis, even_one_in=0).rules()
+    offers = [
+        Offer(agent="able", incarnation=1, skills=("a",), score=0.9, availability=1.0, given=1.0),
+        Offer(agent="idle", incarnation=1, skills=("a",), score=0.5, availability=1.0, given=0.0),
+    ]
+    work = Announcement(id="work-1", initiator="boss", needs=(SkillNeed(name="a"),), deadline_ms=START + 60_000)
+    step = apply(work, OffersGathered(offers=offers), now_ms=START, rules=replace(rules, max_offers=1))
+    assert list(step.announcement.offers) == [kept]
