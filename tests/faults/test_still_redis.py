@@ -243,6 +243,7 @@ async def test_the_services_of_tasks_and_nodes(server: RedisServer, mesh: Mesh) 
         "result": lambda: handle.result(timeout=soon),
         "cancel": handle.cancel,
         "explain": handle.explain,
+        "parts": handle.parts,
     }
     of_dead: Calls = {
         "list": tasks.dead.list,
