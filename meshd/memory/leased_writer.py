@@ -80,7 +80,7 @@ class LeasedWriter:
                 return
 
     async def _write(self, drafts: Sequence[Draft], *, strategy: Strategy, wanted: bool) -> Taken:
-        is_guarded = strategy in {Strategy.EVENTUAL, Strategy.PEER_TO_PEER}
+        is_guarded = any(draft.expects is None for draft in drafts)
         prefix = self._masteries.prefix_of(drafts[0].key)
         for _ in range(_ROUNDS):
             master = await self._masteries.take(prefix) if strategy is Strategy.MASTER_SLAVE else None

@@ -21,6 +21,8 @@ MAX_BATCH_BYTES = 262_144
 """Most bytes of one push or absorb; a single larger version goes alone."""
 LOCAL = "~local"
 """Actor of versions that never leave the store they were written on."""
+LENT = "~lent-"
+"""How the names of actors begin that a store lends: any writer may come to write as one of them."""
 PRIORITIES = range(1, 11)
 AT_ONCE = 8
 """Versions of at least this priority are sent without waiting for others."""

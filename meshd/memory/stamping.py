@@ -96,6 +96,20 @@ class Stamper:
         )
         return self.seal.make(header, version.body)
 
+    def beside(self, version: Version, dot: Dot, *, gone: Item = ()) -> Version:
+        """Return the same write under another name, of the same time: for one that stores disagree about.
+
+        It supersedes the write wherever that is, and what is `gone`, and stands beside what stood beside it.
+        """
+        header = structs.replace(
+            version.header,
+            actor=dot.actor,
+            seq=dot.seq,
+            observed=observed_in((version, *gone), actor=dot.actor),
+            tick=version.header.tick + 1,
+        )
+        return self.seal.make(header, version.body)
+
 
 def overlooked(item: Item, draft: Draft, *, actor: str) -> bool:
     """Return whether `actor` wrote the key, perhaps under what is current now, and the draft's writer had not seen it.

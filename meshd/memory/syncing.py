@@ -86,7 +86,7 @@ class SyncState:
     is_closed: bool = False
     """It was closed in order; its file has what it knew."""
     unrepaired: int = 0
-    """Keys that differ, and are settled by their next write."""
+    """Keys that differ whatever was done, as the hub refuses a version of theirs; their next write settles them."""
     differing: str = ""
     """The first of the keys that differ whatever was done, one a line."""
     recent_items: int = 0

@@ -140,17 +140,22 @@ async def _is_gone(backend: Backend, key: str) -> bool:
     return (await backend.memory.get([key]))[0] == ()
 
 
-async def test_a_key_that_no_rule_settles_is_named(backend: Backend, tmp_path: Path) -> None:
+async def test_a_key_that_the_hub_does_not_let_be_settled_is_named_until_it_does(
+    backend: Backend, tmp_path: Path
+) -> None:
     async with replica_of(backend, tmp_path / "a.db", node="a") as a:
         await put(a, "k", "known to both")
         assert (await a.sync()).is_equal
-        stray = Stamper(SEAL).make(draft("k", "beside it, here alone"), Dot("gone~1", 1))
+        stray = Stamper(SEAL).make(draft("k", "beside it, here alone", node="liar"), Dot("gone~1", 1))
         await a._file.store.absorb([stray])  # pyright: ignore[reportPrivateUsage]
         await a._intake.forget(["k"])  # pyright: ignore[reportPrivateUsage]
         await backend.memory.absorb([], clock={"gone~1": 1})
+        await backend.memory.quarantine("liar", reason="lies")
         found = await a.sync()
         assert not found.is_equal
         assert found.differing == ("k",)
-        assert a.state.differing == "k"
-        await put(a, "k", "settled")
+        assert (a.state.differing, a.state.unrepaired) == ("k", 1)
+        await backend.memory.readmit("liar")
         assert (await a.sync()).is_equal
+        assert sorted(await texts(a, "k")) == ["beside it, here alone", "known to both"]
+        assert a.state.unrepaired == 0

@@ -7,11 +7,11 @@ the store lost its newest writes.
 import msgspec
 
 from meshd.backends.sqlite.database import Reader
-from meshd.backends.sqlite.memory_taking import LENT, decode_reasons
+from meshd.backends.sqlite.memory_taking import decode_reasons
 from meshd.backends.sqlite.transaction import Transaction
 from meshd.errors import FencedError
 from meshd.ids import new_id
-from meshd.memory.model import ActorLease, Mastery, Member, MemoryLimits
+from meshd.memory.model import LENT, ActorLease, Mastery, Member, MemoryLimits
 
 _encode = msgspec.json.encode
 _decode_state = msgspec.json.Decoder(dict[str, int | str]).decode

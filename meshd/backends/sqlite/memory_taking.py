@@ -13,6 +13,7 @@ from meshd.errors import InvalidArgumentError
 from meshd.memory.hybrid_clock import is_future
 from meshd.memory.joining import admit
 from meshd.memory.model import (
+    LENT,
     LOCAL,
     MAX_BATCH,
     MAX_KEY_BYTES,
@@ -27,9 +28,6 @@ from meshd.memory.model import (
     Reply,
     Version,
 )
-
-LENT = "~lent-"
-"""How the names of actors begin that this store lends."""
 
 _KNOWN = Reply(applied=Applied.KNOWN)
 _NOT_TAKEN = Reply(applied=Applied.CONFLICT)

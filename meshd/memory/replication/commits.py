@@ -7,7 +7,7 @@ version and the number that follows it are committed in one transaction.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshd.errors import BackpressureError, StoreUnreachableError
 from meshd.memory.access import Draft
@@ -73,7 +73,10 @@ class Committer:
         return [await each.done for each in waiting]
 
     async def restamp(self, versions: Sequence[Version]) -> None:
-        """Write these anew at the time it is now, as the actor it is now; those superseded meanwhile are left."""
+        """Write these anew at the time it is now, as the actor it is now.
+
+        Left are those superseded meanwhile, and those that would supersede what was written beside them.
+        """
         self._stamper.set_back()
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(Draft(key=each.key, body=None, over=()), loop.create_future(), each) for each in versions]
@@ -144,7 +147,7 @@ class Committer:
     def _made(self, waiting: _Waiting, item: Item, *, number: int) -> Version:
         draft, again = waiting.draft, waiting.again
         if again is not None:
-            if again not in item:
+            if again not in item or overlooked(item, replace(draft, over=(again,)), actor=self.actor):
                 raise conflict_of(draft, item)
             return self._stamper.again(again, Dot(self.actor, self._seq + number))
         now_ms = self._stamper.now_ms()

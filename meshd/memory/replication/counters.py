@@ -43,7 +43,7 @@ class Round:
     is_equal: bool | None
     """Whether the memories are equal now; `None` where only clocks were compared."""
     unrepaired: int = 0
-    """Keys that differ and that no rule decides; the next write of each settles it."""
+    """Keys that differ whatever was done, as the hub refuses a version; the next write of each settles it."""
     differing: tuple[str, ...] = ()
     """The first of the keys that differ whatever was done."""
     is_quiet: bool = False

@@ -40,8 +40,9 @@ class Follower:
         self.generation, self.cursor = generation, revision
 
     def made(self, revision: int, *, count: int, generation: str) -> None:
-        """Note that the last `count` changes up to `revision` were made by versions that are here: they are not read.
+        """Note that the hub's last `count` changes up to `revision` are of keys with nothing but versions from here.
 
+        They are not read. A version of others beside them would have moved along, perhaps before it was read.
         Like the cursor, it holds as long as the hub keeps what it has.
         """
         self._made.add(revision - count, revision, generation=generation)

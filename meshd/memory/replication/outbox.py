@@ -31,11 +31,9 @@ _AHEAD = 1_000
 _HELD_S = 5.0
 _SHORTEST_S, _LONGEST_S = 0.05, 1.0
 
-_TAKEN = frozenset({Applied.APPLIED, Applied.SIBLING})
-
 
 class Made(Protocol):
-    """Is told of the hub's changes: the last `count` up to `revision`."""
+    """Is told that the hub's last `count` changes up to `revision` are of keys with nothing but versions from here."""
 
     def __call__(self, revision: int, *, count: int, generation: str) -> None: ...
 
@@ -228,8 +226,8 @@ class Outbox:
         self._counters.pace.moved(len(batch.versions))
         self._counters.bytes_sent += sum(len(version.blob) for version in batch.versions)
         self._counters.conflicts += sum([reply.applied is Applied.SIBLING for reply in pushed.replies])
-        if self.made is not None:
-            count = sum([reply.applied in _TAKEN for reply in pushed.replies])
+        if self.made is not None and _is_ours_alone(pushed):
+            count = sum([reply.applied is Applied.APPLIED for reply in pushed.replies])
             self.made(pushed.revision, count=count, generation=pushed.generation)
 
     def _refused(self, batch: Batch, pushed: Pushed) -> list[Version]:
@@ -279,6 +277,14 @@ class Outbox:
             logger.error("not sent, and lost unless another node has it: %s", exc)  # noqa: TRY400 -- no program error
             return False
         return True
+
+
+def _is_ours_alone(pushed: Pushed) -> bool:
+    """Return whether the changed keys have nothing but what was sent.
+
+    What stands beside it moved along in the order of changes, from a place that perhaps was not read yet.
+    """
+    return all(reply.applied is not Applied.SIBLING for reply in pushed.replies)
 
 
 def _fitting(versions: Sequence[Version]) -> list[Version]:

@@ -13,13 +13,15 @@ from random import Random
 from meshd.errors import MemoryRefusedError, StoreUnreachableError
 from meshd.memory.digests import differing
 from meshd.memory.joining import behind, cover
-from meshd.memory.model import LOCAL, Applied, StoreClock, Version
+from meshd.memory.model import LOCAL, Applied, Member, StoreClock, Version
 from meshd.memory.replication.counters import Counters, Round
 from meshd.memory.replication.following import Follower
 from meshd.memory.replication.intake import Intake, chunks
 from meshd.memory.replication.local import ReplicaFile
 from meshd.memory.replication.outbox import Outbox
+from meshd.memory.replication.renaming import renamed
 from meshd.memory.replication.repairing import Remedies, read_side, remedies
+from meshd.memory.replication.standing import Standing
 from meshd.memory.stamping import Stamper
 from meshd.memory.store import MemoryStore
 
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 REFILL = "~refill"
 """The mastery under which a replica refills the hub; no key starts so by accident, and none is fenced by it."""
 _REFILL_MS = 5_000
+REPAIR = "~repair"
+"""The mastery under which a replica writes again what no proof decides: one at a time, so it is written once."""
 _PAGE = 1_000
 _TOGETHER = 4
 """Batches on their way to the hub at once."""
@@ -80,6 +84,7 @@ class Reconciler:
         """The hub may have gone back and on again while nobody listened: clocks alone prove nothing."""
         self._left: dict[str, int] = {}
         """How far the hub had each actor whose own replica is to bring the rest."""
+        self._standing = Standing()
         self.is_lost = False
         """The hub lost data that nobody has brought back yet."""
         self.quarantined: Mapping[str, str] = {}
@@ -116,7 +121,7 @@ class Reconciler:
         if hub.clock.get(parts.outbox.actor, 0) > parts.outbox.last:
             await parts.rename()
         if not digests and await self._is_in_step(hub):
-            await parts.file.tidy(hub.clock)
+            await parts.file.tidy(self._standing.to_tidy(hub.clock, own=parts.outbox.actor))
             return self._ended(_Compared(), began=began, before=before, is_quiet=True)
         has_lost = await self._refill(hub)
         self._went_back = self._went_back or has_lost
@@ -159,6 +164,11 @@ class Reconciler:
         """Take note of the hub's time and of whom it keeps out, asked for at a local time."""
         self._parts.stamper.correct(hub_ms=hub.now_ms, asked_ms=asked_ms)
         self.quarantined = hub.quarantined
+        self._standing.saw(hub)
+
+    def met(self, members: Sequence[Member]) -> None:
+        """Take note of how far every replica is, as the hub knows it."""
+        self._standing.met(members)
 
     async def pull(self) -> None:
         """Take what the hub has changed, without comparing.
@@ -247,10 +257,10 @@ class Reconciler:
         await parts.hub.absorb([], clock=covered, generation=hub.generation)
         logger.info("brought the hub what it lacked of %d writers", len(covered))
 
-    async def _absorb(self, chunk: Sequence[Version]) -> set[str]:
+    async def _absorb(self, chunk: Sequence[Version], *, generation: str | None = None) -> set[str]:
         """Have the hub take these; return the actors of those it refused."""
         counters = self._parts.counters
-        replies = await self._parts.hub.absorb(chunk)
+        replies = await self._parts.hub.absorb(chunk, generation=generation)
         counters.sent += len(chunk)
         counters.bytes_sent += sum(len(version.blob) for version in chunk)
         pairs = list(zip(chunk, replies, strict=True))
@@ -272,7 +282,7 @@ class Reconciler:
             await self._parts.follower.ask_again()
         await self._check(hub)
         await intake.cover(hub.clock)
-        await self._parts.file.tidy(hub.clock)
+        await self._parts.file.tidy(self._standing.to_tidy(hub.clock, own=self._parts.outbox.actor))
 
     async def _flush(self) -> None:
         with suppress(MemoryRefusedError):
@@ -299,10 +309,12 @@ class Reconciler:
         if suspects:
             found = await self._remedies(suspects)
             await self._apply(found)
-            undecided = len(found.undecided)
+            if found.again:
+                await self._write_again(suspects)
             suspects = await self._suspects()
         if suspects:
-            differing = (await self._remedies(suspects)).keys[:_NAMED]
+            found = await self._remedies(suspects)
+            undecided, differing = len(found.again), found.keys[:_NAMED]
         self._is_unsure = False
         self._went_back = self._went_back and bool(suspects)
         return _Compared(is_equal=not suspects, undecided=undecided, differing=tuple(differing))
@@ -344,10 +356,33 @@ class Reconciler:
         if found.drop_there:
             await parts.hub.drop(found.drop_there)
         logger.info(
-            "digests differed: %d versions sent, %d taken, %d keys forgotten here and %d at the hub, %d undecided",
+            "digests differed: %d versions sent, %d taken, %d keys forgotten here and %d at the hub, %d without proof",
             len(found.send),
             len(found.take),
             len(found.drop_here),
             len(found.drop_there),
-            len(found.undecided),
+            len(found.again),
         )
+
+    async def _write_again(self, buckets: set[int]) -> None:
+        """Have both stores take anew what each lacks of keys that no proof decides, unless another replica is at it."""
+        parts = self._parts
+        own = parts.outbox.actor
+        mastery = await parts.hub.take_mastery(REPAIR, holder=own, ttl_ms=_REFILL_MS)
+        if mastery.holder != own:
+            return
+        try:
+            hub = await self._hub_clock()
+            found = await self._remedies(buckets)
+            versions, clock = renamed(found.again, node=own.partition("~")[0], stamper=parts.stamper)
+            refused: set[str] = set()
+            for chunk in chunks(versions):
+                refused |= await self._absorb(chunk, generation=hub.generation)
+                await parts.intake.take(version for version in chunk if version.header.actor not in refused)
+            covered = {actor: seq for actor, seq in clock.items() if actor not in refused}
+            await parts.hub.absorb([], clock=covered, generation=hub.generation)
+            await parts.intake.cover(covered)
+        finally:
+            await parts.hub.resign(mastery)
+        if found.again:
+            logger.warning("%d keys differed although all was received: written again", len(found.again))

@@ -1,13 +1,16 @@
 """Two stores whose clocks are equal and whose digests are not: find the keys, and let proof decide each.
 
-A version that one store has and the other's clock covers was superseded or deleted there, so it goes; one that is not
-covered is sent. Invariant: nothing is dropped that is not proven obsolete.
+A key that one store has and the other's clock covers was deleted there, so it goes; a version that is not covered is
+sent. Where each clock covers what is only at the other, no proof is left: what differs is written again under another
+name, which neither clock covers. Invariants: nothing is dropped that is not proven obsolete, and every difference has
+its remedy.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from meshd.memory.digests import bucket_of
+from meshd.memory.joining import join
 from meshd.memory.model import LOCAL, Dot, Item, NodeClock, Version
 from meshd.memory.store import MemoryStore
 
@@ -22,6 +25,16 @@ class Side:
     items: Mapping[str, Item]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parted:
+    """What stores that know all of a key disagree about."""
+
+    current: Item
+    """What is current and not in both stores; all that is current, if both have it."""
+    gone: Item
+    """What either store has although the other's, or its own, superseded it."""
+
+
 @dataclass(slots=True)
 class Remedies:
     """What makes two stores equal."""
@@ -30,13 +43,14 @@ class Remedies:
     take: list[Version] = field(default_factory=list[Version])
     drop_here: dict[str, tuple[Dot, ...]] = field(default_factory=dict[str, tuple[Dot, ...]])
     drop_there: dict[str, tuple[Dot, ...]] = field(default_factory=dict[str, tuple[Dot, ...]])
-    undecided: list[str] = field(default_factory=list[str])
+    again: dict[str, Parted] = field(default_factory=dict[str, Parted])
+    """What is to be written again, by key: then each store has all that is current, and nothing else."""
 
     @property
     def keys(self) -> list[str]:
         """Every key that differs, in order."""
         moved = {version.key for version in (*self.send, *self.take)}
-        return sorted(moved.union(self.drop_here, self.drop_there, self.undecided))
+        return sorted(moved.union(self.drop_here, self.drop_there, self.again))
 
 
 async def read_side(store: MemoryStore, buckets: Collection[int], *, clock: NodeClock) -> Side:
@@ -56,7 +70,7 @@ def remedies(here: Side, there: Side, *, now_ms: int, may_drop_there: bool) -> R
     found = Remedies()
     for key in {**here.items, **there.items}:
         ours = tuple(version for version in here.items.get(key, ()) if version.header.actor != LOCAL)
-        theirs = there.items.get(key, ())
+        theirs = tuple(version for version in there.items.get(key, ()) if version.header.actor != LOCAL)
         lacking = [version for version in ours if version not in theirs]
         missing = [version for version in theirs if version not in ours]
         if not any(version.is_live(now_ms) for version in (*lacking, *missing)):
@@ -72,8 +86,15 @@ def remedies(here: Side, there: Side, *, now_ms: int, may_drop_there: bool) -> R
         elif missing and not ours and may_drop_there:
             found.drop_there[key] = tuple(version.dot for version in theirs)
         else:
-            found.undecided.append(key)
+            found.again[key] = _parted(ours, theirs)
     return found
+
+
+def _parted(ours: Item, theirs: Item) -> Parted:
+    current = join(ours, theirs)
+    parted = tuple(version for version in current if version not in ours or version not in theirs)
+    gone = tuple(version for version in (*ours, *theirs) if version not in current)
+    return Parted(current=parted or current, gone=gone)
 
 
 def _covers(clock: NodeClock, version: Version) -> bool:

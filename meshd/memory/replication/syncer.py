@@ -5,7 +5,6 @@ Everything here is begun again after whatever ends it; the hub may be away for a
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -21,6 +20,7 @@ from meshd.memory.replication.intake import Intake
 from meshd.memory.replication.local import ReplicaFile
 from meshd.memory.replication.outbox import Outbox
 from meshd.memory.replication.reconciling import Parts, Reconciler
+from meshd.memory.replication.renaming import new_actor
 from meshd.memory.stamping import Stamper
 from meshd.memory.store import MemoryStore
 from meshd.memory.syncing import SYNC_TOPIC, SyncOptions, SyncState
@@ -97,7 +97,7 @@ class Syncer:
         self._parts.intake.seen.cover(local.clock)
         actor = self._facts.get("actor", "")
         if not (await self._may_go_on(actor, seq=local.clock.get(actor, 0))):
-            actor = self._new_actor()
+            actor = new_actor(self._parts.node)
             await self._note({"actor": actor, "identity": file.identity})
         self._write_as(actor, seq=local.clock.get(actor, 0))
         follower.stand_at(int(self._facts.get("cursor", "0")), generation=self._facts.get("generation", ""))
@@ -109,7 +109,10 @@ class Syncer:
         return works if self._gossip is None else {**works, "gossip": self._gossip.run}
 
     async def keep(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do a work that never ends; whatever ends it, it begins again after a pause."""
+        """Do a work that never ends; whatever ends it, it begins again after a pause, unless it was cancelled.
+
+        A call that fails while it is cancelled may raise its failure in place of the cancellation.
+        """
         pause = _SHORTEST_S
         now = asyncio.get_running_loop().time
         while True:
@@ -123,6 +126,8 @@ class Syncer:
                 logger.exception("shared memory is not in step, and tries again")
             else:
                 return
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError
             pause = _SHORTEST_S if now() - began > _LONGEST_S else min(pause * 2, _LONGEST_S)
             await asyncio.sleep(self._parts.rng.uniform(pause / 2, pause))
 
@@ -246,7 +251,9 @@ class Syncer:
         A replica that sweeps looks how many there are; until it first does, it takes itself for the only one.
         """
         if self._parts.rng.random() < self._share * _SWEEPS * intervals:
-            self._share = 1 / max(1, len(await self._parts.hub.members()))
+            members = await self._parts.hub.members()
+            self._reconciler.met(members)
+            self._share = 1 / max(1, len(members))
             await self._parts.hub.sweep()
 
     async def _catch_up(self, *, is_other: bool) -> None:
@@ -342,16 +349,13 @@ class Syncer:
         stamper.correct(hub_ms=hub.now_ms, asked_ms=asked_ms)
         return hub.clock.get(actor, 0) <= seq
 
-    def _new_actor(self) -> str:
-        return f"{self._parts.node}~{os.urandom(3).hex()}"
-
     def _write_as(self, actor: str, *, seq: int) -> None:
         self._parts.committer.begin(actor, seq=seq)
         self._parts.outbox.begin(actor, last=seq)
 
     async def _rename(self) -> None:
         """Take another actor, and write anew as that what the hub has not taken from here."""
-        outbox, actor = self._parts.outbox, self._new_actor()
+        outbox, actor = self._parts.outbox, new_actor(self._parts.node)
         old, taken = outbox.actor, outbox.taken
         logger.error("somebody else writes as %s: a copy of this replica's file? going on as %s", old, actor)
         await self._note({"actor": actor, "identity": self._parts.file.identity})
