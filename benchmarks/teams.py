@@ -32,6 +32,9 @@ AGENTS, CREWS = 100, 4
 PATIENCE = timedelta(seconds=60)
 AT_ONCE = 50
 IN_FLIGHT = 16
+IDLE_S = 20.0
+CROWD = 1_000
+"""Agents by which the store's memory for one is told."""
 
 
 class Worker(AutonomousAgent):
@@ -127,7 +130,7 @@ def traffic(server: Server) -> Traffic:
     return Traffic(bytes=moved, published=info["cmdstat_publish"]["calls"] if "cmdstat_publish" in info else 0)
 
 
-async def announcing(server: Server, count: int) -> Run:
+async def announcing(server: Server, *, count: int, idle_s: float) -> Run:
     async with Mesh(server.url, mesh="bench") as mesh:
         await one_after_another(mesh, 20)
         before = traffic(server)
@@ -137,7 +140,7 @@ async def announcing(server: Server, count: int) -> Run:
         rate = await cycles(mesh, count * 10)
     quiet = traffic(server)
     began = time.perf_counter()
-    await asyncio.sleep(20)
+    await asyncio.sleep(idle_s)
     idle = (traffic(server).bytes - quiet.bytes) / (time.perf_counter() - began) * 60
     return Run(
         announced=announced,
@@ -152,7 +155,7 @@ async def announcing(server: Server, count: int) -> Run:
     )
 
 
-def measured(folder: Path, count: int) -> Run:
+def measured(folder: Path, *, count: int, idle_s: float = IDLE_S) -> Run:
     """Return what a hundred agents do in processes of their own."""
     with Server(folder) as server:
         command = [sys.executable, "-m", "benchmarks.teams", "--url", server.url, "--crew"]
@@ -164,13 +167,15 @@ def measured(folder: Path, count: int) -> Run:
             for each in crews:
                 assert each.stdout is not None
                 each.stdout.readline()
-            return asyncio.run(announcing(server, count))
+            return asyncio.run(announcing(server, count=count, idle_s=idle_s))
         finally:
             for each in crews:
                 if each.stdin is not None:
                     each.stdin.close()
             for each in crews:
                 each.wait(60)
+                if each.stdout is not None:
+                    each.stdout.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +191,8 @@ class Size:
     skill_in_groups: float
 
 
-async def _kept(server: Server, agents: int, skills: int, *, taking_part: bool) -> int:
+async def kept(server: Server, agents: int, skills: int, *, taking_part: bool) -> int:
+    """Return the bytes of data in Redis while so many agents with so many skills live on one node."""
     names, node = [f"skill-{number:02}" for number in range(skills)], Node("crowd")
     for number in range(agents):
         name = f"agent-{number:04}"
@@ -199,26 +205,26 @@ async def _kept(server: Server, agents: int, skills: int, *, taking_part: bool) 
         return server.read().memory
 
 
-def _added(folder: Path, *, taking_part: bool) -> tuple[float, float]:
+def _added(folder: Path, *, crowd: int, taking_part: bool) -> tuple[float, float]:
     """Return what one agent takes without skills, and what each of its skills adds."""
     found: list[int] = []
-    for agents, skills in ((1, 1), (1_001, 1), (1_001, 5)):
+    for agents, skills in ((1, 1), (crowd + 1, 1), (crowd + 1, 5)):
         with Server(folder / f"{agents}-{skills}-{taking_part}") as server:
-            found.append(asyncio.run(_kept(server, agents, skills, taking_part=taking_part)))
+            found.append(asyncio.run(kept(server, agents, skills, taking_part=taking_part)))
     empty, one, five = found
-    skill = (five - one) / 4 / 1_000
-    return (one - empty) / 1_000 - skill, skill
+    skill = (five - one) / 4 / crowd
+    return (one - empty) / crowd - skill, skill
 
 
 def size(folder: Path) -> Size:
     """Return what agents that take part in groups take, and how much more that is than if they did not."""
-    agent, skill = _added(folder, taking_part=True)
-    agent_alone, skill_alone = _added(folder, taking_part=False)
+    agent, skill = _added(folder, crowd=CROWD, taking_part=True)
+    agent_alone, skill_alone = _added(folder, crowd=CROWD, taking_part=False)
     return Size(agent=agent, skill=skill, agent_in_groups=agent - agent_alone, skill_in_groups=skill - skill_alone)
 
 
 def measure(folder: Path, *, rounds: int, count: int) -> list[Section]:
-    runs = [measured(folder / f"{number}", count) for number in range(rounds)]
+    runs = [measured(folder / f"{number}", count=count) for number in range(rounds)]
     sizes = [size(folder / f"size-{number}") for number in range(rounds)]
     return [
         Section(

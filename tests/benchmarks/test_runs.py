@@ -1,5 +1,6 @@
 """The benchmark runs: real workers, real stores, and a peer that cannot be installed is named."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -8,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks import groups, teams
 from benchmarks.lab import contenders, environments
 from benchmarks.lab.contenders import BARE, MESHD, PEERS, SQLITE, gather, ours
 from benchmarks.lab.environments import AbsentError, node_environment, python_environment
+from benchmarks.lab.servers import Server
 from benchmarks.measures.latency import calls
 from benchmarks.measures.throughput import work_off
 
@@ -62,3 +65,24 @@ def test_an_environment_is_there_complete_or_not_at_all(tmp_path: Path, monkeypa
     with pytest.raises(AbsentError):
         python_environment([str(tmp_path / "no-such-package")])
     assert not list(tmp_path.rglob(environments.COMPLETE))
+
+
+def test_teams_are_measured_and_every_figure_is_there(tmp_path: Path) -> None:
+    run = teams.measured(tmp_path / "run", count=3, idle_s=0.1)
+    assert len(run.announced) == len(run.formed) == len(run.ended) == 3
+    assert all(0 < announced < ended for announced, ended in zip(run.announced, run.ended, strict=True))
+    assert len(run.formed_at_once) == run.open_at_once == teams.AT_ONCE
+    assert min(run.cycles_per_minute, run.published_each, run.bytes_each, run.idle_bytes_per_minute) > 0
+    with Server(tmp_path / "kept") as server:
+        few = asyncio.run(teams.kept(server, 1, 1, taking_part=True))
+    with Server(tmp_path / "more") as server:
+        assert asyncio.run(teams.kept(server, 500, 1, taking_part=True)) > few
+
+
+def test_choosing_is_measured_at_every_number_of_holders(tmp_path: Path) -> None:
+    rows = groups.choosing(10, rounds=1)
+    assert all(value >= 0 for row in rows for values in row.values.values() for value in values)
+    with Server(tmp_path / "redis") as server:
+        found = asyncio.run(groups.finding(server.url, of_each=100, on_each=10, rounds=1))
+    assert found.name == "up to 64 holders found over Redis, of 100, 10 on a node"
+    assert groups.HOLDERS == (10, 100, 1_000, 10_000)
