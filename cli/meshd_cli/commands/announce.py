@@ -16,48 +16,61 @@ if TYPE_CHECKING:
     from meshd.mesh import Mesh
 
 
+Description = Annotated[str, typer.Argument(help="What is to be done.")]
+Skills = Annotated[
+    list[str], typer.Option(help="A skill the group needs: python, python>=advanced; repeat it.", metavar="SKILL")
+]
+Payload = Annotated[
+    str | None, typer.Option(help="What the members get: JSON, or text; @file or - for JSON.", metavar="JSON")
+]
+OwnId = Annotated[str, typer.Option(help="Id of your own: announcing it again is the same announcement.")]
+Size = Annotated[int | None, typer.Option(min=1, help="Most members; else as groups.max_size says.")]
+PriorityName = Annotated[str, typer.Option(help="critical, high, normal, low, background.", autocompletion=priorities)]
+Partial = Annotated[
+    str, typer.Option(help="When a skill is not covered in time: fail, extend (wait on), start without it.")
+]
+Formation = Annotated[
+    timedelta | None, typer.Option(parser=duration, help="How long the group may take to form.", metavar="DURATION")
+]
+Deadline = Annotated[
+    timedelta | None, typer.Option(parser=duration, help="When all is to be over.", metavar="DURATION")
+]
+After = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="An announcement that must have completed first; repeat it.",
+        metavar="ID",
+        autocompletion=announcement_ids,
+    ),
+]
+Unserved = Annotated[
+    str, typer.Option(help="When nobody has one of the skills: refuse, or wait.", metavar="refuse|wait")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Tell of progress, and print the results.")]
+WaitTimeout = Annotated[
+    timedelta | None, typer.Option(parser=duration, help="Longest wait with --wait.", metavar="DURATION")
+]
+
+
 def register(app: typer.Typer) -> None:
     app.command("announce")(announce)
 
 
 def announce(
     ctx: typer.Context,
-    description: Annotated[str, typer.Argument(help="What is to be done.")],
-    skill: Annotated[
-        list[str], typer.Option(help="A skill the group needs: python, python>=advanced; repeat it.", metavar="SKILL")
-    ],
-    payload: Annotated[
-        str | None, typer.Option(help="What the members get: JSON, or text; @file or - for JSON.", metavar="JSON")
-    ] = None,
-    id: Annotated[str, typer.Option(help="Id of your own: announcing it again is the same announcement.")] = "",
-    size: Annotated[int | None, typer.Option(min=1, help="Most members; else as groups.max_size says.")] = None,
-    priority: Annotated[
-        str, typer.Option(help="critical, high, normal, low, background.", autocompletion=priorities)
-    ] = "normal",
-    partial: Annotated[
-        str, typer.Option(help="When a skill is not covered in time: fail, extend (wait on), start without it.")
-    ] = "fail",
-    formation: Annotated[
-        timedelta | None, typer.Option(parser=duration, help="How long the group may take to form.", metavar="DURATION")
-    ] = None,
-    deadline: Annotated[
-        timedelta | None, typer.Option(parser=duration, help="When all is to be over.", metavar="DURATION")
-    ] = None,
-    after: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="An announcement that must have completed first; repeat it.",
-            metavar="ID",
-            autocompletion=announcement_ids,
-        ),
-    ] = None,
-    unserved: Annotated[
-        str, typer.Option(help="When nobody has one of the skills: refuse, or wait.", metavar="refuse|wait")
-    ] = "wait",
-    wait: Annotated[bool, typer.Option("--wait", help="Tell of progress, and print the results.")] = False,
-    wait_timeout: Annotated[
-        timedelta | None, typer.Option(parser=duration, help="Longest wait with --wait.", metavar="DURATION")
-    ] = None,
+    description: Description,
+    skill: Skills,
+    payload: Payload = None,
+    id: OwnId = "",
+    size: Size = None,
+    priority: PriorityName = "normal",
+    partial: Partial = "fail",
+    formation: Formation = None,
+    deadline: Deadline = None,
+    after: After = None,
+    unserved: Unserved = "wait",
+    wait: Wait = False,
+    wait_timeout: WaitTimeout = None,
 ) -> None:
     """Announce work for a group. Prints its id; with --wait its results, and ends with 1 if the group fails.
 
