@@ -167,6 +167,7 @@ class Roles:
                         await rounds.run(hints)
                 except UnavailableError as exc:
                     rounds.outage.met(exc)
+                    rounds.soon()
                     await asyncio.sleep(self._rng.uniform(*RETRY_S))
 
 
@@ -199,8 +200,12 @@ class Rounds:
             left_s = min(self._due_s, self._tell_s) - self._loop.time()
             hint = await hints.get(timeout_ms=max(1, round(left_s * 1000)))
             if hint is not None:
-                self._due_s = min(self._due_s, self._began_s + self._settings.interval_seconds)
+                self.soon()
                 await asyncio.sleep(0)
+
+    def soon(self) -> None:
+        """There is news, or hints were lost: a round is due as soon as one may be."""
+        self._due_s = min(self._due_s, self._began_s + self._settings.interval_seconds)
 
     async def _round(self) -> None:
         self._began_s = self._loop.time()

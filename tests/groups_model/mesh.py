@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -296,9 +295,11 @@ class Mesh:
         rounds = Rounds(role, None, SETTINGS)
         with role.playing():
             while True:
-                with suppress(UnavailableError):
+                try:
                     async with process.events.subscribe(*role.topics) as hints:
                         await rounds.run(hints)
+                except UnavailableError:
+                    rounds.soon()
                 await asyncio.sleep(process.rng.uniform(0.1, 0.5))
 
     def _join(self, node: Node) -> None:

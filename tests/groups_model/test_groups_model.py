@@ -34,6 +34,13 @@ def test_no_history_breaks_a_rule(first: int) -> None:
         assert not verdict.breaches, str(verdict)
 
 
+@pytest.mark.parametrize("seed", [50_179, 50_627])
+def test_histories_that_once_broke_a_rule_break_none(seed: int) -> None:
+    """The first found a role that missed hints while it was cut off, and slept on after."""
+    verdict = play(seed)
+    assert not verdict.breaches, str(verdict)
+
+
 @pytest.mark.parametrize("victim", VICTIMS)
 @pytest.mark.parametrize("type", list(GroupMessage), ids=str)
 def test_a_death_at_any_message_breaks_no_rule(type: GroupMessage, victim: str) -> None:
