@@ -128,6 +128,8 @@ async def test_a_split_leaves_the_side_with_the_hub_at_work_and_the_other_out(be
         assert not found.cut_from_hub
         assert {await bed.verdict(machine) for machine in majority} == {Verdict.ALIVE}
         assert set(found.partitions[0].nodes) >= set(map(bed.name, majority))
+        for machine in minority:
+            await bed.until(machine, Verdict.DEAD)
         await heal_in_any_order(bed, rng)
     dead = {node for event, node in await bed.node_events() if event == "dead"}
     assert dead
