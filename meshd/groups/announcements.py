@@ -23,6 +23,7 @@ from meshd.errors import (
 from meshd.groups.codec import decode, encode
 from meshd.groups.model import Announcement, AnnouncementState
 from meshd.groups.steps import Step
+from meshd.pauses import jittered
 from meshd.records import Guard, Record, RecordStore
 
 logger = logging.getLogger(__name__)
@@ -239,8 +240,7 @@ class Announcements:
             if written is not None:
                 return _done(step, kept, written)
             if not is_remembered:
-                pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt)
-                await asyncio.sleep(self._rng.uniform(0, pause_s))
+                await asyncio.sleep(jittered(self._rng, attempt, first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S))
         raise BackpressureError(f"announcement {announcement_id}: others changed it {TRIES} times in a row; try again")
 
     async def open_markers(self) -> Sequence[Marker]:

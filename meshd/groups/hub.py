@@ -8,8 +8,7 @@ at markers and hubs alone. Two that lead one announcement do no harm: its record
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from random import Random
 
 from meshd.errors import CorruptDataError, MeshError, UnavailableError
@@ -308,13 +307,3 @@ class Hub:
             await self._announcements.hub_resigns(self.name)
         except UnavailableError as exc:
             logger.debug("hub %s ends by itself: %s", self.name, exc)
-
-
-@asynccontextmanager
-async def hub_at_work(hub: Hub) -> AsyncGenerator[Hub]:
-    """Let the hub lead for the length of the block."""
-    hub.start()
-    try:
-        yield hub
-    finally:
-        await hub.aclose()

@@ -21,6 +21,7 @@ from meshd.groups.enrolment_codec import PREFIX, decode_enrolment, encode_enrolm
 from meshd.groups.model import Candidate
 from meshd.groups.skill_index import INDEX_MS, MOST_ASKED, Holder, Rows, SkillIndex
 from meshd.nodes.model import Level
+from meshd.pauses import jittered
 from meshd.records import Record, RecordStore
 
 KEPT_MS = 30 * 86_400_000
@@ -114,7 +115,7 @@ class Registry:
             try:
                 return await self._updated(kept, wanted)
             except RevisionMismatchError:
-                await asyncio.sleep(self._rng.uniform(0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt)))
+                await asyncio.sleep(jittered(self._rng, attempt, first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S))
         raise BackpressureError(f"agent {agent}: others changed its record {TRIES} times in a row; try again")
 
     async def holders(

@@ -24,6 +24,7 @@ from meshd.memory.prefixes import Rules
 from meshd.memory.sets import SharedSet
 from meshd.memory.undo import MemoryUndo
 from meshd.memory.watching import Callback, Change, Subscription
+from meshd.pauses import jittered
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -202,7 +203,7 @@ class Memory(MemoryUndo, MemoryConflicts):
             except (WriteConflictError, AlreadyExistsError):
                 if attempt == MOST_TRIES - 1:
                     raise
-            await asyncio.sleep(self._shared.rng.uniform(0, min(LONGEST_PAUSE_S, PAUSE_S * 2**attempt)))
+            await asyncio.sleep(jittered(self._shared.rng, attempt, first_s=PAUSE_S, longest_s=LONGEST_PAUSE_S))
         raise AssertionError("unreachable")
 
     async def delete(

@@ -21,6 +21,7 @@ from meshd.errors import (
     NotFoundError,
     RevisionMismatchError,
 )
+from meshd.pauses import jittered
 from meshd.records import Guard, Record, RecordStore
 from meshd.tasks.model import Durability
 from meshd.votes.codec import PREFIX, decode, encode, key_of
@@ -217,8 +218,7 @@ class BallotBox:
             if written is not None and settled is found:
                 return [written if isinstance(each, Proposal) and each.state.is_decided else each for each in outcomes]
             if written is None:
-                pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt)
-                await asyncio.sleep(self._rng.uniform(0, pause))
+                await asyncio.sleep(jittered(self._rng, attempt, first_s=FIRST_PAUSE_S, longest_s=LONGEST_PAUSE_S))
         raise BackpressureError(f"proposal {proposal_id}: others changed it {TRIES} times in a row; try again")
 
     @asynccontextmanager

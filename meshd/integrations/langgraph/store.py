@@ -34,6 +34,7 @@ from meshd.integrations.langgraph.reads import Read, Reads
 from meshd.memory.differences import ABSENT
 from meshd.memory.entries import Entry, Saved
 from meshd.memory.service import Memory
+from meshd.pauses import jittered
 from meshd.settings import Settings
 from meshd.sync import SyncMesh
 
@@ -210,7 +211,7 @@ class MeshStore(BaseStore):
             except (WriteConflictError, AlreadyExistsError):
                 if attempt == MOST_TRIES - 1:
                     raise
-            await asyncio.sleep(self._rng.uniform(0, min(LONGEST_PAUSE_S, PAUSE_S * 2**attempt)))
+            await asyncio.sleep(jittered(self._rng, attempt, first_s=PAUSE_S, longest_s=LONGEST_PAUSE_S))
             entry = await self._memory.get(key)
             value = mine if entry is None else merged(known.base, mine, _value(entry))
         raise AssertionError("unreachable")
