@@ -105,9 +105,9 @@ async def at_once(mesh: Mesh) -> tuple[list[float], int]:
         return work, _since(began)
 
     formed = await asyncio.gather(*(announce(number) for number in range(AT_ONCE)))
-    states = [(await mesh.groups.get(work.id)).state.is_over for work, _ in formed]
-    await asyncio.gather(*(work.result(timeout=PATIENCE) for work, _ in formed))
-    return [taken for _, taken in formed], states.count(False)
+    ended = await asyncio.gather(*(work.outcome(timeout=PATIENCE) for work, _ in formed))
+    open_at_once = max(sum(one.formed_ms <= each.formed_ms < one.ended_ms for one in ended) for each in ended)
+    return [taken for _, taken in formed], open_at_once
 
 
 async def cycles(mesh: Mesh, count: int) -> float:

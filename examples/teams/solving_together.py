@@ -31,7 +31,8 @@ def solver(name: str) -> Node:
             small, learned = known.value["primes"], 0
         else:
             small, learned = primes(isqrt(stop) + 1), 1
-            await node.memory.put(KEY, {"below": isqrt(stop) + 1, "primes": small, "by": name})
+            mine = {"below": isqrt(stop) + 1, "primes": small, "by": name}
+            await node.memory.update(KEY, lambda known: max(known, mine, key=lambda each: each["below"]), default=mine)
         found = sum(all(number % each for each in small if each * each <= number) for number in range(start, stop))
         return {"primes": found, "learned": learned, "reused": 1 - learned}
 

@@ -16,10 +16,11 @@ Run = Callable[..., str]
 
 @pytest.fixture(params=["sqlite", "redis"])
 def run(request: pytest.FixtureRequest, tmp_path: Path, redis_server: RedisServer) -> Run:
-    """Run an example in a fresh mesh and return what it prints."""
+    """Run an example in a fresh mesh, in which nobody is chosen by turns, and return what it prints."""
     url = f"sqlite:///{tmp_path / 'mesh.db'}" if request.param == "sqlite" else redis_server.url
     mesh = f"teams-{abs(hash(request.node.name))}"
     env = {**os.environ, "MESHD_URL": url, "MESHD_MESH": mesh, "PYTHONPATH": str(TEAMS.parents[1])}
+    env["MESHD_GROUPS__EVEN_ONE_IN"] = "0"
 
     def example(name: str, *arguments: str) -> str:
         command = [sys.executable, str(TEAMS / f"{name}.py"), *arguments]

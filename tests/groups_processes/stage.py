@@ -128,7 +128,11 @@ class Stage:
             seen[:] = [each for each in listed if each.id == announcement]
             return bool(seen) and seen[0].state in states
 
-        await wait_until(is_there, timeout=timeout, pause=0.05)
+        try:
+            await wait_until(is_there, timeout=timeout, pause=0.05)
+        except AssertionError as error:
+            error.add_note(f"{announcement} is, at the end: {seen}")
+            raise
         return seen[0]
 
     async def over(self, announcement: str, *, timeout: float = 60.0) -> Announcement:

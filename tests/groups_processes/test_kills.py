@@ -111,7 +111,7 @@ async def test_who_announces_and_leads_is_killed_at_each_message_and_every_group
                 ids=(name_of(type),),
                 skills=(skill_of(type), "y"),
                 payload=payload_of(type),
-                trap=Trap(at=AT_HUB.get(type, type)),
+                trap=Trap(at=AT_HUB.get(type, type), announcement=name_of(type)),
             )
         )
         for type in types
