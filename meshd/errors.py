@@ -26,6 +26,7 @@
     │   ├── StoreUnreachableError
     │   ├── StoreReadOnlyError
     │   ├── BackpressureError
+    │   │   └── NoRoomError
     │   ├── UnconfirmedError
     │   ├── StaleReadError
     │   ├── PeerUnreachableError
@@ -295,6 +296,17 @@ class BackpressureError(UnavailableError):
     """The mesh is full; nothing was accepted."""
 
     code = "backpressure"
+
+
+class NoRoomError(BackpressureError):
+    """As many keys start with the prefix as there is room for; the record was not created."""
+
+    code = "no_room"
+
+    def __init__(self, prefix: str, *, most: int) -> None:
+        self.prefix = prefix
+        self.most = most
+        super().__init__(f"there is room for {most} records {prefix!r}…, all of it taken: try again when some are gone")
 
 
 class UnconfirmedError(UnavailableError):

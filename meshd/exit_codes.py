@@ -45,6 +45,7 @@ EXIT_CODES: dict[str, ExitCode] = {
     "store_unreachable": ExitCode.UNREACHABLE,
     "store_read_only": ExitCode.DENIED,
     "backpressure": ExitCode.DEGRADED,
+    "no_room": ExitCode.DEGRADED,
     "unconfirmed": ExitCode.DEGRADED,
     "stale_read": ExitCode.DEGRADED,
     "peer_unreachable": ExitCode.UNREACHABLE,

@@ -39,6 +39,14 @@ class Guard:
     born: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """There are never more than `most` live keys that start with `prefix`, as long as all are created with it."""
+
+    prefix: str
+    most: int
+
+
 class RecordStore(Protocol):
     """Documents by key, up to `MAX_RECORD_BYTES` each; keys are 1 to 256 characters without control characters.
 
@@ -60,11 +68,24 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
+    async def create(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl_ms: int | None = None,
+        guard: Guard | None = None,
+        room: Room | None = None,
+    ) -> int:
         """Write only if there is no such record; return the new revision, which is its `born`.
 
+        With `room`, only while fewer than `room.most` live keys start with `room.prefix`, judged in the same atomic
+        step: of many at once exactly as many are created as there is room for. Expired records take none, unlike in
+        `count`. The guard is judged first, then whether the key is taken, then the room.
+
         Raises:
-            AlreadyExistsError: the key is taken.
+            AlreadyExistsError: the key is taken; also when there is no room.
+            NoRoomError: there is no room.
             InvalidArgumentError: the key or the size is outside the limits.
         """
         ...

@@ -2,7 +2,8 @@
 
 Invariant: while an announcement is open there is a marker `open/<id>`. It is made before the announcement, which is
 written only while the marker lives, and it is removed after the announcement is over. So whoever lists the markers
-finds all that is open, and counts it, whatever dies in between.
+finds all that is open, whatever dies in between; and since a marker is made only where there is room for it, no more
+than the limit are open, however many are announced at the same moment (but see `forget_marker`).
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from meshd.errors import (
     BackpressureError,
     CorruptDataError,
     FencedError,
+    MeshError,
+    NoRoomError,
     NotFoundError,
     RevisionMismatchError,
 )
@@ -24,7 +27,7 @@ from meshd.groups.codec import decode, encode
 from meshd.groups.model import Announcement, AnnouncementState
 from meshd.groups.steps import Step
 from meshd.pauses import jittered
-from meshd.records import Guard, Record, RecordStore
+from meshd.records import Guard, Record, RecordStore, Room
 
 logger = logging.getLogger(__name__)
 
@@ -129,34 +132,11 @@ class Announcements:
         """Keep what is over for `kept_ms`; refuse more than `max_open` at once."""
         self._records = records
         self._kept_ms = kept_ms
-        self._max_open = max_open
+        self._room = Room(prefix=OPEN_PREFIX, most=max_open)
         self._rng = rng or Random()
         self.clock = StoreClock()
 
-    async def create(self, announcement_id: str, make: Callable[[int], Announcement], *, by: str = "") -> Kept:
-        """Keep a new announcement, `make(store time)`, and return it. What `make` raises passes, and nothing is kept.
-
-        Raises:
-            AlreadyExistsError: there is one of this id.
-            BackpressureError: too many are open.
-            FencedError: this process stood still for seconds meanwhile; try again.
-        """
-        await self.check_room()
-        return await self.open(announcement_id, make, by=by)
-
-    async def check_room(self) -> None:
-        """Return if one more may be opened.
-
-        Raises:
-            BackpressureError: too many are open.
-        """
-        if await self.count_open() >= self._max_open:
-            raise BackpressureError(
-                f"{self._max_open} announcements are open, as many as the setting groups.max_announcements allows: "
-                "wait until some have ended, or raise it"
-            )
-
-    async def open(
+    async def create(
         self,
         announcement_id: str,
         make: Callable[[int], Announcement],
@@ -164,12 +144,20 @@ class Announcements:
         by: str = "",
         marked: Callable[[], Awaitable[None]] | None = None,
     ) -> Kept:
-        """Do what `create` does, for who has looked already whether there is room.
+        """Keep a new announcement, `make(store time)`, and return it. What `make` raises passes, and nothing is kept.
 
         `marked` is awaited once the marker stands, before there is an announcement.
+
+        Raises:
+            AlreadyExistsError: there is one of this id.
+            BackpressureError: too many are open, or the store is full; nothing is kept.
+            FencedError: this process stood still for seconds meanwhile; try again.
         """
         marker = marker_of(announcement_id)
-        born = await self._mark(marker, by)
+        try:
+            born = await self._mark(marker, by, room=self._room)
+        except NoRoomError as exc:
+            raise await self._refusal(announcement_id) from exc
         if marked is not None:
             await marked()
         if self.clock.is_stale:
@@ -185,7 +173,10 @@ class Announcements:
             revision = await self._records.create(key_of(made.id), value, ttl_ms=self._life_ms(made), guard=guard)
         except AlreadyExistsError:
             await self._tidy(announcement_id)
-            raise AlreadyExistsError(f"announcement {announcement_id!r} exists already: use another id") from None
+            raise _taken(announcement_id) from None
+        except BackpressureError:
+            await self._tidy(announcement_id)
+            raise
         return Kept(announcement=made, revision=revision, read_ms=self.clock.now_ms())
 
     async def find(self, announcement_id: str) -> Kept | None:
@@ -266,10 +257,6 @@ class Announcements:
             if len(page) < _PAGE:
                 return found
 
-    async def count_open(self) -> int:
-        """Return how many are open."""
-        return await self._records.count(OPEN_PREFIX)
-
     async def mark(self, marker: Marker, *, by: str) -> bool:
         """Name the hub that leads it from now on; return whether nobody else did meanwhile."""
         try:
@@ -279,7 +266,10 @@ class Announcements:
         return True
 
     async def forget_marker(self, announcement_id: str) -> None:
-        """Remove a marker whose announcement is over, or was never written; one that turns out open is marked again."""
+        """Remove a marker whose announcement is over, or was never written; one that turns out open is marked again.
+
+        That is refused for no want of room: what is open has a marker, were it one more than the limit.
+        """
         await self._records.delete(marker_of(announcement_id))
         kept = await self.find(announcement_id)
         if kept is not None and not kept.announcement.state.is_over:
@@ -319,14 +309,22 @@ class Announcements:
             place = page[-1].key
         return found[:limit]
 
-    async def _mark(self, marker: str, by: str) -> int:
-        """Make the marker and return its life; one left over from who died before the announcement begins anew."""
-        value = by.encode()
+    async def _mark(self, marker: str, by: str, *, room: Room | None = None) -> int:
+        """Make the marker and return its life; one left over from who died before the announcement is used again."""
         try:
-            return await self._records.create(marker, value, ttl_ms=MARKER_MS)
+            return await self._records.create(marker, by.encode(), ttl_ms=MARKER_MS, room=room)
         except AlreadyExistsError:
             record = await self._records.get(marker)
-            return await self._mark(marker, by) if record is None else record.born
+            return await self._mark(marker, by, room=room) if record is None else record.born
+
+    async def _refusal(self, announcement_id: str) -> MeshError:
+        """Return why no marker could be made: the id is that of one that is over, or too many are open."""
+        if await self._records.get(key_of(announcement_id)) is not None:
+            return _taken(announcement_id)
+        return BackpressureError(
+            f"{self._room.most} announcements are open, as many as the setting groups.max_announcements allows: "
+            "wait until some have ended, or raise it"
+        )
 
     async def _read_clock(self, marker: str) -> None:
         record = await self._records.get(marker)
@@ -362,6 +360,10 @@ class Announcements:
     def _kept(self, record: Record) -> Kept:
         self.clock.note(record.read_ms)
         return Kept(announcement=decode(record), revision=record.revision, read_ms=record.read_ms)
+
+
+def _taken(announcement_id: str) -> AlreadyExistsError:
+    return AlreadyExistsError(f"announcement {announcement_id!r} exists already: use another id")
 
 
 def _done(step: Step, before: Kept, after: Kept) -> Done:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from random import Random
 
-from meshd.errors import CorruptDataError, MeshError, UnavailableError
+from meshd.errors import BackpressureError, CorruptDataError, MeshError, UnavailableError
 from meshd.events import EventBus, Hint
 from meshd.groups.announcements import Announcements, Kept, Marker
 from meshd.groups.asking import holders_of
@@ -124,14 +124,15 @@ class Hub:
             return announce(draft(now_ms), now_ms=now_ms, rules=self.options.rules)
 
         needs = made(self._announcements.now_ms()).needs
-        found, _, _ = await asyncio.gather(
+        found, _ = await asyncio.gather(
             holders_of(self._registry, needs, salt=announcement_id, most=self.options.most_asked),
-            self._announcements.check_room(),
             self._listening(),
         )
         try:
             marked = None if self._led else self._tell
-            kept = await self._announcements.open(announcement_id, made, by=self.name, marked=marked)
+            kept = await self._announcements.create(announcement_id, made, by=self.name, marked=marked)
+        except BackpressureError:
+            raise  # Nothing is kept.
         except (UnavailableError, asyncio.CancelledError):
             self.lead(announcement_id)  # It may be kept all the same, and its marker names this hub.
             raise

@@ -1,7 +1,8 @@
 """Announcements on real stores: one record each, a marker while it is open, changes that stand or are tried anew."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from meshd.groups.announcements import (
     Kept,
     StoreClock,
     key_of,
+    marker_of,
 )
 from meshd.groups.happenings import TaskCancelled
 from meshd.groups.model import Announcement, AnnouncementState, SkillNeed
@@ -70,7 +72,6 @@ async def test_while_it_is_open_its_marker_names_who_leads_it(announcements: Ann
     await create(announcements, by="h1")
     await create(announcements, "t2", by="")
     assert [(marker.id, marker.by) for marker in await announcements.open_markers()] == [("t1", "h1"), ("t2", "")]
-    assert await announcements.count_open() == 2
 
 
 async def test_when_it_is_over_its_marker_is_gone_and_it_stays_for_a_while(
@@ -105,6 +106,70 @@ async def test_the_one_too_many_is_refused_by_the_name_of_the_setting(announceme
     await create(announcements, "t3")
 
 
+async def test_many_announced_at_once_by_many_are_as_many_as_the_limit_and_the_rest_leaves_nothing(
+    backend: Backend, open_again: OpenAgain
+) -> None:
+    processes = [Announcements((await open_again()).records, max_open=10) for _ in range(4)]
+
+    async def announce_all(names: Sequence[str]) -> Sequence[str]:
+        told = await asyncio.gather(
+            *(create(processes[at % 4], name) for at, name in enumerate(names)), return_exceptions=True
+        )
+        refused = [str(each) for each in told if isinstance(each, BackpressureError)]
+        kept = [each.announcement.id for each in told if isinstance(each, Kept)]
+        assert all(re.search(r"^10 announcements are open.*groups\.max_announcements", each) for each in refused)
+        assert len(kept) + len(refused) == len(names)
+        return kept
+
+    names = [f"t{number:02}" for number in range(60)]
+    kept = await announce_all(names)
+    assert len(kept) == 10
+    assert [record.key for record in await backend.records.list("")] == [*map(key_of, kept), *map(marker_of, kept)]
+    for name in kept[:4]:
+        await processes[0].change(name, cancelled)
+    more = await announce_all([name for name in names if name not in kept])
+    assert len(more) == 4
+    assert [marker.id for marker in await processes[0].open_markers()] == sorted([*kept[4:], *more])
+
+
+async def test_when_all_room_is_taken_an_id_in_use_is_still_told_as_such(announcements: Announcements) -> None:
+    for number in range(3):
+        await create(announcements, f"t{number}")
+    await announcements.change("t0", cancelled)
+    await create(announcements, "t3")
+    for name in ("t0", "t1"):
+        with pytest.raises(AlreadyExistsError, match=name):
+            await create(announcements, name)
+    assert [marker.id for marker in await announcements.open_markers()] == ["t1", "t2", "t3"]
+
+
+async def test_who_died_before_the_announcement_holds_a_place_that_the_same_id_takes(
+    announcements: Announcements, backend: Backend
+) -> None:
+    for number in range(2):
+        await create(announcements, f"t{number}")
+    left = await backend.records.create(marker_of("t2"), b"h9")
+    with pytest.raises(BackpressureError):
+        await create(announcements, "t3")
+    await create(announcements, "t2")
+    marker = await backend.records.get(marker_of("t2"))
+    assert marker is not None
+    assert marker.born == left
+
+
+async def test_a_store_that_takes_the_marker_and_then_no_more_keeps_nothing(
+    announcements: Announcements, backend: Backend
+) -> None:
+    async def full() -> None:
+        raise BackpressureError("the store's memory is full")
+
+    slow: Any = Interposed(backend.records, full)
+    with pytest.raises(BackpressureError, match="memory is full"):
+        await create(Announcements(slow))
+    assert list(await backend.records.list("")) == []
+    await create(announcements)
+
+
 async def test_an_id_in_use_is_refused_and_its_marker_stays(announcements: Announcements) -> None:
     await create(announcements, by="h1")
     with pytest.raises(AlreadyExistsError, match="t1"):
@@ -117,7 +182,7 @@ async def test_the_id_of_one_that_is_over_is_refused_and_leaves_no_marker(announ
     await announcements.change("t1", cancelled)
     with pytest.raises(AlreadyExistsError):
         await create(announcements)
-    assert await announcements.count_open() == 0
+    assert list(await announcements.open_markers()) == []
 
 
 async def test_what_cannot_be_announced_leaves_nothing(announcements: Announcements) -> None:
@@ -126,7 +191,7 @@ async def test_what_cannot_be_announced_leaves_nothing(announcements: Announceme
             "t1", lambda now_ms: announce(Announcement(id="t1", initiator="boss"), now_ms=now_ms, rules=RULES)
         )
     assert await announcements.find("t1") is None
-    assert await announcements.count_open() == 0
+    assert list(await announcements.open_markers()) == []
 
 
 class Interposed:

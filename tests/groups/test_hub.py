@@ -178,7 +178,7 @@ async def test_what_is_refused_is_refused_before_anything_is_written(
         hub = await mesh.hub("h1")
         with pytest.raises(InvalidArgumentError, match="group of 0"):
             await hub.announce("t1", draft("t1", max_size=0))
-        assert await announcements.count_open() == 0
+        assert list(await announcements.open_markers()) == []
         await hub.announce("t1", draft("t1"))
         with pytest.raises(AlreadyExistsError):
             await hub.announce("t1", draft("t1"))
@@ -196,6 +196,24 @@ async def test_the_one_too_many_is_refused_until_one_ends(
             await hub.announce("t3", draft("t3"))
         await cancel(backend, "t1")
         await hub.announce("t3", draft("t3"))
+
+
+async def test_hubs_that_announce_at_once_lead_what_there_is_room_for_and_nothing_else(
+    open_again: OpenAgain, announcements: Announcements
+) -> None:
+    async with living(open_again) as mesh:
+        hubs = [await mesh.hub(f"h{number}", max_open=5) for number in range(3)]
+        names = [f"t{number:02}" for number in range(30)]
+        told = await asyncio.gather(
+            *(hubs[at % 3].announce(name, draft(name)) for at, name in enumerate(names)), return_exceptions=True
+        )
+        refused = [each for each in told if isinstance(each, BackpressureError)]
+        assert len(refused) == 25
+        assert all("groups.max_announcements" in str(each) for each in refused)
+        led = sorted(name for hub in hubs for name in hub.leads)
+        assert led == [name for name, each in zip(names, told, strict=True) if not isinstance(each, BaseException)]
+        assert [each.id for each in await announcements.list()] == led
+        assert [marker.id for marker in await announcements.open_markers()] == led
 
 
 async def test_phase_two_begins_when_phase_one_has_completed(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 from meshd.errors import StoreUnreachableError
 from meshd.events import START, Event, Hint, Subscription
-from meshd.records import Guard, Record
+from meshd.records import Guard, Record, Room
 from tests.groups_model.weather import Weather
 from tests.support.memory_store import MemoryStore, MemorySubscription
 
@@ -137,8 +137,18 @@ class _Records:
     async def put(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
         return await self._call(lambda: self._records.put(key, value, ttl_ms=ttl_ms, guard=guard), writes=key)
 
-    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
-        return await self._call(lambda: self._records.create(key, value, ttl_ms=ttl_ms, guard=guard), writes=key)
+    async def create(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl_ms: int | None = None,
+        guard: Guard | None = None,
+        room: Room | None = None,
+    ) -> int:
+        return await self._call(
+            lambda: self._records.create(key, value, ttl_ms=ttl_ms, guard=guard, room=room), writes=key
+        )
 
     async def update(
         self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None, guard: Guard | None = None

@@ -20,12 +20,13 @@ from meshd.errors import (
     FencedError,
     InvalidArgumentError,
     LogTrimmedError,
+    NoRoomError,
     NotFoundError,
     RevisionMismatchError,
     StoreUnreachableError,
 )
 from meshd.events import LOG_CAPACITY, START, Event, Hint, Subscription
-from meshd.records import Guard, Record, check_record
+from meshd.records import Guard, Record, Room, check_record
 
 
 class MemoryRecords:
@@ -60,11 +61,21 @@ class MemoryRecords:
         self._check(guard)
         return self._write(key, value, ttl_ms, self.peek(key))
 
-    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
+    async def create(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl_ms: int | None = None,
+        guard: Guard | None = None,
+        room: Room | None = None,
+    ) -> int:
         check_record(key, value)
         self._check(guard)
         if self.peek(key) is not None:
             raise AlreadyExistsError(f"record {key!r} exists already")
+        if room is not None and len(self.keys(room.prefix)) >= room.most:
+            raise NoRoomError(room.prefix, most=room.most)
         return self._write(key, value, ttl_ms, None)
 
     async def update(

@@ -9,7 +9,7 @@ from meshd.backends import Backend
 from meshd.clock import ManualClock
 from meshd.errors import FencedError, StoreUnreachableError
 from meshd.events import START
-from meshd.records import Guard, Record
+from meshd.records import Guard, Record, Room
 from meshd.topology.keeping import KeepingOptions, TopologyManager
 from meshd.topology.model import TOPOLOGY_LOG, EdgeRules, Graph, Shape, WeightRule
 from meshd.topology.recorded import CURSOR_KEY, uses_in
@@ -40,8 +40,16 @@ class DyingRecords:
             self._records.put,
         )
 
-    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
-        return await self._write(lambda: self._records.create(key, value, ttl_ms=ttl_ms, guard=guard))
+    async def create(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl_ms: int | None = None,
+        guard: Guard | None = None,
+        room: Room | None = None,
+    ) -> int:
+        return await self._write(lambda: self._records.create(key, value, ttl_ms=ttl_ms, guard=guard, room=room))
 
     async def update(
         self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None, guard: Guard | None = None

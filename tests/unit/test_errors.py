@@ -48,6 +48,7 @@ def test_only_unavailability_and_lateness_invite_a_retry() -> None:
         "store_unreachable",
         "store_read_only",
         "backpressure",
+        "no_room",
         "unconfirmed",
         "stale_read",
         "peer_unreachable",

@@ -6,8 +6,8 @@ from typing import Any
 from meshd.backends.redis.keys import COMMON
 from meshd.backends.redis.link import Link
 from meshd.backends.redis.record_codec import decode
-from meshd.errors import AlreadyExistsError, FencedError, NotFoundError, RevisionMismatchError
-from meshd.records import Guard, Record, check_record
+from meshd.errors import AlreadyExistsError, FencedError, NoRoomError, NotFoundError, RevisionMismatchError
+from meshd.records import Guard, Record, Room, check_record
 
 MAX_KEYS_PER_STEP = 256
 MAX_REPLY_BYTES = 4 * 1024 * 1024
@@ -28,13 +28,25 @@ class RedisRecordStore:
         reply = await self._run("record_write", key, value, _life(ttl_ms), "put", "", guard=guard, is_write=True)
         return int(reply[1])
 
-    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
+    async def create(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl_ms: int | None = None,
+        guard: Guard | None = None,
+        room: Room | None = None,
+    ) -> int:
         check_record(key, value)
         args = (key, value, _life(ttl_ms), "create", "")
-        reply = await self._run("record_write", *args, guard=guard, is_write=True, retry=False)
-        if reply[0] == b"exists":
-            raise AlreadyExistsError(f"record {key!r} exists already")
-        return int(reply[1])
+        while True:
+            reply = await self._run("record_write", *args, guard=guard, room=room, is_write=True, retry=False)
+            if reply[0] == b"exists":
+                raise AlreadyExistsError(f"record {key!r} exists already")
+            if room is not None and reply[0] == b"full":
+                raise NoRoomError(room.prefix, most=room.most)
+            if reply[0] != b"again":
+                return int(reply[1])
 
     async def update(
         self, key: str, value: bytes, *, revision: int, ttl_ms: int | None = None, guard: Guard | None = None
@@ -81,11 +93,14 @@ class RedisRecordStore:
         name: str,
         *args: str | bytes | int,
         guard: Guard | None = None,
+        room: Room | None = None,
         is_write: bool = False,
         retry: bool = True,
     ) -> Any:
         if is_write:
             args = (*args, "", "") if guard is None else (*args, guard.key, guard.born)
+        if room is not None:
+            args = (*args, *_range(room.prefix), room.most)
         reply = await self._store.run(name, key=self._store.keys.clock(COMMON), args=args, retry=retry)
         if guard is not None and reply[0] == b"fenced":
             raise FencedError(f"record {guard.key!r}", token=guard.born, current=int(reply[1]))

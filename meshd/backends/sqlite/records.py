@@ -6,8 +6,8 @@ from typing import NamedTuple
 from meshd.backends.sqlite.database import Database, Reader
 from meshd.backends.sqlite.keyspace import end_of
 from meshd.backends.sqlite.transaction import Transaction
-from meshd.errors import AlreadyExistsError, FencedError, NotFoundError, RevisionMismatchError
-from meshd.records import Guard, Record, check_record
+from meshd.errors import AlreadyExistsError, FencedError, NoRoomError, NotFoundError, RevisionMismatchError
+from meshd.records import Guard, Record, Room, check_record
 
 _PURGED = 10
 """Most lapsed records one write removes: more than it adds, so they cannot pile up."""
@@ -39,13 +39,22 @@ class SqliteRecordStore:
 
         return await self._database.write(put)
 
-    async def create(self, key: str, value: bytes, *, ttl_ms: int | None = None, guard: Guard | None = None) -> int:
+    async def create(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        ttl_ms: int | None = None,
+        guard: Guard | None = None,
+        room: Room | None = None,
+    ) -> int:
         check_record(key, value)
 
         def create(transaction: Transaction) -> int:
             _check_guard(transaction, guard)
             if _life(transaction, key) is not None:
                 raise AlreadyExistsError(f"record {key!r} exists already")
+            _check_room(transaction, room)
             return _write(transaction, key, value, ttl_ms, None)
 
         return await self._database.write(create)
@@ -142,6 +151,19 @@ def _check_guard(transaction: Transaction, guard: Guard | None) -> None:
     life = _life(transaction, guard.key)
     if life is None or life.born != guard.born:
         raise FencedError(f"record {guard.key!r}", token=guard.born, current=0 if life is None else life.born)
+
+
+def _check_room(transaction: Transaction, room: Room | None) -> None:
+    """Count the keys, which the index alone tells; only where they are too many, those whose time has not run out."""
+    if room is None:
+        return
+    count = "SELECT count(*) FROM records WHERE mesh = ? AND key >= ? AND key < ?"
+    keys = (transaction.mesh, room.prefix, end_of(room.prefix))
+    live = f"{count} AND (expires_ms IS NULL OR expires_ms > ?)"
+    for query, values in ((count, keys), (live, (*keys, transaction.now_ms))):
+        if transaction.connection.execute(query, values).fetchone()[0] < room.most:
+            return
+    raise NoRoomError(room.prefix, most=room.most)
 
 
 def _write(transaction: Transaction, key: str, value: bytes, ttl_ms: int | None, life: _Life | None) -> int:

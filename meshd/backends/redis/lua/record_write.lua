@@ -9,9 +9,13 @@
 -- ARGV[6]  revision an update expects
 -- ARGV[7]  key of the guard ('' = none)
 -- ARGV[8]  life of the guard: the revision it was born with
+-- ARGV[9]  begin of the range of keys a create needs room among, as ZLEXCOUNT takes it (none = it needs no room)
+-- ARGV[10]  end of that range
+-- ARGV[11]  keys there is room for
 --
 -- Returns  {'ok', revision} | {'exists'} | {'missing'} | {'mismatch', current revision}
---          | {'fenced', life of the guard now ('0' = none)}
+--          | {'fenced', life of the guard now ('0' = none)} | {'full'}
+--          | {'again'}, when it may be only expired ones that take the room, more than one step removes
 -- Cost     O(log records)
 -- #include "records"
 local key, life, mode = ARGV[2], tonumber(ARGV[4]), ARGV[5]
@@ -25,7 +29,9 @@ elseif mode == 'update' and not record then
 elseif mode == 'update' and record.revision ~= tonumber(ARGV[6]) then
   return {'mismatch', whole(record.revision)}
 end
-for _, old in ipairs(redis.call('ZRANGEBYSCORE', expiry_key, '-inf', whole(now), 'LIMIT', '0', '10')) do
+local most_ended = ARGV[9] and '100' or '10'
+local ended = redis.call('ZRANGEBYSCORE', expiry_key, '-inf', whole(now), 'LIMIT', '0', most_ended)
+for _, old in ipairs(ended) do
   local head = read_head(old)
   if not head then
     remove(old)
@@ -34,6 +40,9 @@ for _, old in ipairs(redis.call('ZRANGEBYSCORE', expiry_key, '-inf', whole(now),
   else
     redis.call('ZREM', expiry_key, old)
   end
+end
+if ARGV[9] and redis.call('ZLEXCOUNT', index_key, ARGV[9], ARGV[10]) >= tonumber(ARGV[11]) then
+  return {#ended == tonumber(most_ended) and 'again' or 'full'}
 end
 local revision, expires = next_revision(), life and now + life or 0
 local born, born_ms = record and record.born or revision, record and record.born_ms or now
