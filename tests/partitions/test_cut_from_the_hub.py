@@ -10,6 +10,8 @@ import pytest
 
 from meshd import TaskState
 from meshd.nodes.model import Verdict
+from meshd.tasks.model import Task
+from meshd.tasks.request import TaskRequest
 from meshd.tasks.service import TaskHandle
 from tests.chaos.client import audit
 from tests.chaos.history import Phase
@@ -22,32 +24,39 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 LEASE_S = 15.0
 CUT_S = 30.0
-TASKS = 30
+WAVE = 30
+HELD = 3
 VICTIM = 2
 
 
-async def until_held(bed: Bed, handles: Sequence[TaskHandle], victim: str) -> set[str]:
-    """Return the tasks that linger on the victim, once all others have ended."""
+async def held_by(bed: Bed, victim: str, *, handles: Sequence[TaskHandle]) -> set[str]:
+    """Return which tasks linger on the victim, once all others have ended."""
 
-    async def rest() -> set[str]:
-        counts = [await handle.status() for handle in handles]
-        return {task.id for task in counts if not task.state.is_terminal}
+    async def rest() -> dict[str, Task]:
+        tasks = [await handle.status() for handle in handles]
+        return {task.id: task for task in tasks if not task.state.is_terminal}
 
     def begun() -> set[str]:
         return {effect.task_id for effect in bed.effects() if effect.life == victim}
 
     async def is_settled() -> bool:
-        return await rest() == begun()
+        return (await rest()).keys() == begun()
 
-    await wait_until(is_settled, timeout=20)
-    assert begun(), "the victim got no task"
+    try:
+        await wait_until(is_settled, timeout=20)
+    except AssertionError as error:
+        error.add_note(f"begun on {victim}: {begun()}; not ended: {await rest()}")
+        raise
     return begun()
 
 
 async def test_tasks_of_a_node_cut_for_30_s_run_elsewhere_within_a_lease_and_end_once(bed: Bed, tmp_path: Path) -> None:
     go_on, victim = tmp_path / "go", bed.name(VICTIM)
-    handles = [await bed.mesh.tasks.submit("linger", at=victim, until=str(go_on)) for _ in range(TASKS)]
-    held = await until_held(bed, handles, victim)
+    wave = [TaskRequest(type="linger", payload={"at": victim, "until": str(go_on)})] * WAVE
+    handles, held = list[TaskHandle](), set[str]()
+    while len(held) < HELD:
+        handles += await bed.mesh.tasks.submit_many(wave)
+        held = await held_by(bed, victim, handles=handles)
     bed.net.cut(VICTIM, HUB)
     cut = time.monotonic()
 
