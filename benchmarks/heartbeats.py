@@ -102,7 +102,7 @@ async def list_bare(server: Server, count: int, rounds: int) -> tuple[list[float
     by_commands: list[float] = []
     by_scripts: list[float] = []
     async with connect(server.url) as client:
-        fields = dict.fromkeys(NODE_FIELDS, "x" * 12) | {"profile": "x" * 390, "vitals": "x" * 150, "beats": "x" * 60}
+        fields = dict.fromkeys(NODE_FIELDS, "x" * 12) | {"profile": "x" * 390, "vitals": "x" * 150}
         keys = [f"bare:node:{number}" for number in range(count)]
         for key in keys:
             await client.hset(key, mapping=fields)

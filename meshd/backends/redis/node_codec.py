@@ -12,8 +12,8 @@ from meshd.nodes.model import Node, NodeProfile, Sightings, Verdict, Vitals
 from meshd.nodes.verdicts import flaps_since, verdict_of
 
 NODE_FIELDS = (
-    "inc", "profile", "joined", "died", "drain", "vitals", "beats", "vouched", "vouched_by", "flaps", "sightings",
-    "sighted",
+    "inc", "profile", "joined", "beat", "died", "drain", "vitals", "doubt", "bound", "mean", "variance",
+    "vouched", "vouched_by", "flaps", "sightings", "sighted",
 )  # fmt: skip
 """What a script returns of a node, in this order."""
 
@@ -60,11 +60,10 @@ def node_of(node_id: str, values: Values, *, read_ms: int, timeout_ms: int) -> N
     Raises:
         CorruptDataError: the hash is not one that meshd wrote.
     """
-    incarnation, profile, joined, died, drain, vitals, beats, *others = values
+    incarnation, profile, joined, beat, died, drain, vitals, doubt, bound, mean, variance, *others = values
     vouched, vouched_by, flaps, sightings, sighted = others
     try:
-        doubt, bound, beat, mean, variance = (beats or b"").split()
-        vouched_ms, doubt_ms = int(vouched or 0), int(doubt)
+        vouched_ms, doubt_ms = int(vouched or 0), int(doubt or 0)
         verdict = verdict_of(
             is_dead=bool(died), now_ms=read_ms, doubt_ms=doubt_ms, vouched_ms=vouched_ms, timeout_ms=timeout_ms
         )
@@ -74,7 +73,7 @@ def node_of(node_id: str, values: Values, *, read_ms: int, timeout_ms: int) -> N
             verdict=verdict,
             vitals=_decode_vitals(vitals or b""),
             joined_ms=int(joined or b""),
-            beat_ms=int(beat),
+            beat_ms=int(beat or b""),
             read_ms=read_ms,
             drain_requested=drain == b"1",
             sightings=_sightings(sightings, sighted) if verdict is Verdict.ALIVE else Sightings(),
@@ -82,9 +81,9 @@ def node_of(node_id: str, values: Values, *, read_ms: int, timeout_ms: int) -> N
             vouched_by=(vouched_by or b"").decode(),
             flaps=flaps_since(map(int, flaps.split()), now_ms=read_ms) if flaps else 0,
             doubt_ms=doubt_ms,
-            bound_ms=int(bound),
-            mean_beat_ms=float(mean),
-            beat_deviation_ms=sqrt(float(variance)),
+            bound_ms=int(bound or 0),
+            mean_beat_ms=float(mean or 0),
+            beat_deviation_ms=sqrt(float(variance or 0)),
         )
     except (ValueError, TypeError, msgspec.DecodeError) as exc:
         raise CorruptDataError(f"node {node_id} cannot be read from its hash: {exc!r}") from exc

@@ -20,20 +20,16 @@
 -- #include "nodes"
 local id, incarnation, timeout, ttl, status = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[7]
 local heartbeat, pause, most = tonumber(ARGV[8]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local record = redis.call('HMGET', node_key(id), 'inc', 'died', 'status', 'drain', 'fresh', 'beats', 'mark')
+local record = redis.call('HMGET', node_key(id), 'inc', 'died', 'status', 'drain', 'fresh', 'beat', 'bound', 'mean',
+  'variance', 'mark')
 local refused = refusal(record, incarnation)
 if refused then
   return refused
 end
 local grace = grace_after(tonumber(ARGV[6]), timeout)
 
-local _, bound, beat, mean, variance = beats_of(record[6])
-local interval = now - tonumber(beat or now)
-mean, variance = tonumber(mean or 0), tonumber(variance or 0)
-if mean == 0 then
-  mean = heartbeat
-end
-if interval >= heartbeat / 2 and now <= tonumber(bound) and now > grace then
+local interval, mean, variance = now - tonumber(record[6]), tonumber(record[8] or heartbeat), tonumber(record[9] or 0)
+if interval >= heartbeat / 2 and now <= tonumber(record[7] or now) and now > grace then
   local distance = interval - mean
   mean = mean + PACE_WEIGHT * distance
   variance = (1 - PACE_WEIGHT) * (variance + PACE_WEIGHT * distance * distance)
@@ -42,25 +38,26 @@ local usual = math.max(heartbeat, mean) + pause
 local deviation = math.max(tonumber(ARGV[9]), math.sqrt(variance))
 local longest = usual + Z_BOUND * deviation
 local scale = math.min(1, most / longest)
-local doubt = now + (usual + Z_DOUBT * deviation) * scale + 0.5
+local doubt = whole(now + (usual + Z_DOUBT * deviation) * scale + 0.5)
 
-redis.call('HSET', node_key(id), 'beats', as_beats(doubt, now + longest * scale + 0.5, now, mean, variance),
+local at = whole(now)
+redis.call('HSET', node_key(id), 'beat', at, 'status', status, 'doubt', doubt, 'bound',
+  whole(now + longest * scale + 0.5), 'mean', string.format('%.3f', mean), 'variance', string.format('%.1f', variance),
   unpack(ARGV, 12))
-redis.call('ZADD', beats_key, whole(doubt), id)
-if record[7] then
+redis.call('ZADD', beats_key, doubt, id)
+if record[10] then
   redis.call('HSET', node_key(id), 'flaps', with_flap(redis.call('HGET', node_key(id), 'flaps')))
   redis.call('HDEL', node_key(id), 'mark')
   note('recovered', id, incarnation)
 end
 if now - tonumber(record[5] or 0) > ttl / 4 then
-  redis.call('HSET', node_key(id), 'fresh', whole(now))
+  redis.call('HSET', node_key(id), 'fresh', at)
   redis.call('PEXPIRE', node_key(id), ttl)
   redis.call('PEXPIRE', beats_key, ttl)
   add_holdings(redis.call('HGET', node_key(id), 'holdings'), ttl)
 end
 save_tick(grace)
 if record[3] ~= status then
-  redis.call('HSET', node_key(id), 'status', status)
   note('status', id, incarnation, status)
 end
 local nodes = redis.call('ZCARD', beats_key)
@@ -68,6 +65,6 @@ local live = nodes
 local missed, soon = {}, '(' .. whole(now + pause)
 if redis.call('ZCOUNT', beats_key, '-inf', soon) > 0 then
   missed = redis.call('ZRANGEBYSCORE', beats_key, '-inf', soon, 'LIMIT', 0, MAX_SUSPECTS)
-  live = redis.call('ZCOUNT', beats_key, whole(now), '+inf')
+  live = redis.call('ZCOUNT', beats_key, at, '+inf')
 end
 return {'ok', live, nodes - live, record[4] == '1' and 'drain' or 'stay', missed}

@@ -13,10 +13,10 @@ for at = 2, #ARGV do
 end
 local answers, gone = {}, {}
 for _, member in ipairs(redis.call('SINTER', unpack(keys))) do
-  local node = redis.call('HMGET', prefix .. 'node:' .. string.match(member, '^[^/]+'), 'beats', 'died')
+  local node = redis.call('HMGET', prefix .. 'node:' .. string.match(member, '^[^/]+'), 'doubt', 'died')
   if node[1] and not node[2] then
     answers[#answers + 1] = member
-    answers[#answers + 1] = now <= tonumber(string.match(node[1], '^%d+')) and 'live' or 'silent'
+    answers[#answers + 1] = now <= tonumber(node[1]) and 'live' or 'silent'
   else
     gone[#gone + 1] = member
   end

@@ -19,15 +19,15 @@ local before = redis.call('HMGET', node_key(id), 'holdings', 'inc', 'died', 'mar
 local incarnation = whole(next_token(tonumber(before[2] or 0)))
 local came_back = before[3] or before[4]
 local flaps = came_back and with_flap(before[5]) or before[5] or ''
-local doubt, bound = now + tonumber(ARGV[7]), now + tonumber(ARGV[8])
+local doubt = whole(now + tonumber(ARGV[7]))
 drop_holdings(before[1])
 redis.call('DEL', node_key(id))
 redis.call('HSET', node_key(id), 'id', id, 'inc', incarnation, 'profile', ARGV[3], 'holdings', ARGV[4], 'status', status,
-  'joined', now, 'fresh', now, 'beats', as_beats(doubt, bound, now, 0, 0), 'flaps', flaps,
+  'joined', now, 'beat', now, 'fresh', now, 'doubt', doubt, 'bound', whole(now + tonumber(ARGV[8])), 'flaps', flaps,
   unpack(ARGV, 9))
 redis.call('PEXPIRE', node_key(id), ttl)
 add_holdings(ARGV[4], ttl)
-redis.call('ZADD', beats_key, whole(doubt), id)
+redis.call('ZADD', beats_key, doubt, id)
 redis.call('PEXPIRE', beats_key, ttl)
 redis.call('ZREM', dead_key, id)
 redis.call('HSETNX', clock_key, 'node_tick', now)

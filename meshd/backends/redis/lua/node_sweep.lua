@@ -21,7 +21,7 @@ end
 local forgotten = redis.call('ZRANGEBYSCORE', dead_key, '-inf', now, 'LIMIT', 0, limit)
 local records = {}
 for _, id in ipairs(silent) do
-  records[id] = redis.call('HMGET', node_key(id), 'inc', 'holdings', 'beats', 'vouched', 'vouched_by', 'mark')
+  records[id] = redis.call('HMGET', node_key(id), 'inc', 'holdings', 'bound', 'vouched', 'vouched_by', 'mark')
 end
 
 local function mark(id, record, verb, by)
@@ -45,14 +45,13 @@ local answers = {(#silent == limit or #forgotten == limit) and 'more' or 'all'}
 save_tick(grace)
 for _, id in ipairs(silent) do
   local record = records[id]
-  local _, bound = beats_of(record[3])
-  local trusted = tonumber(record[4] or 0) + timeout
+  local bound, trusted = tonumber(record[3] or 0), tonumber(record[4] or 0) + timeout
   if not record[1] then
     redis.call('ZREM', beats_key, id)
   elseif now <= trusted then
     mark(id, record, 'partitioned', record[5])
     redis.call('ZADD', beats_key, whole(trusted), id)
-  elseif now <= tonumber(bound or 0) then
+  elseif now <= bound then
     mark(id, record, 'suspect')
     redis.call('ZADD', beats_key, whole(bound), id)
   else

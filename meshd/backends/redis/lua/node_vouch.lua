@@ -19,11 +19,10 @@ if refused then
 end
 local records = {}
 for at = 7, #ARGV do
-  records[at] = redis.call('HMGET', node_key(ARGV[at]), 'inc', 'died', 'beats', 'mark')
+  records[at] = redis.call('HMGET', node_key(ARGV[at]), 'inc', 'died', 'doubt', 'mark')
 end
 for at = 7, #ARGV do
-  local id, incarnation, died, beats, mark = ARGV[at], unpack(records[at], 1, 4)
-  local doubt = beats_of(beats)
+  local id, incarnation, died, doubt, mark = ARGV[at], unpack(records[at], 1, 4)
   if id ~= by and incarnation and not died then
     redis.call('HSET', node_key(id), 'vouched', whole(now), 'vouched_by', by)
     redis.call('PEXPIRE', node_key(id), ttl)

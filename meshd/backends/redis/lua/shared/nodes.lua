@@ -6,16 +6,6 @@ local function node_key(id)
   return prefix .. 'node:' .. id
 end
 
--- What beats come to is one field: when silence is doubted, when it is a death, the last beat, and mean and variance of
--- the pauses between beats, ms (0: there was none). Returns nothing where there is no such field.
-local function beats_of(field)
-  return string.match(field or '', '^(%d+) (%d+) (%d+) (%S+) (%S+)$')
-end
-
-local function as_beats(doubt, bound, beat, mean, variance)
-  return string.format('%d %d %d %.3f %.1f', doubt, bound, beat, mean, variance)
-end
-
 -- Incarnations have 16 digits, which cjson would round, so the number is put in as text.
 local function note(verb, id, incarnation, status, by)
   local body = '{"event":' .. cjson.encode(verb) .. ',"node":' .. cjson.encode(id) .. ',"incarnation":' .. incarnation
