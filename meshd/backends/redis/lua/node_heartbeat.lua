@@ -41,7 +41,7 @@ local scale = math.min(1, most / longest)
 local doubt = whole(now + (usual + Z_DOUBT * deviation) * scale + 0.5)
 
 local at = whole(now)
-redis.call('HSET', node_key(id), 'beat', at, 'status', status, 'doubt', doubt, 'bound',
+redis.call('HSET', node_key(id), 'beat', at, 'doubt', doubt, 'bound',
   whole(now + longest * scale + 0.5), 'mean', string.format('%.3f', mean), 'variance', string.format('%.1f', variance),
   unpack(ARGV, 12))
 redis.call('ZADD', beats_key, doubt, id)
@@ -58,6 +58,7 @@ if now - tonumber(record[5] or 0) > ttl / 4 then
 end
 save_tick(grace)
 if record[3] ~= status then
+  redis.call('HSET', node_key(id), 'status', status)
   note('status', id, incarnation, status)
 end
 local nodes = redis.call('ZCARD', beats_key)
