@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +35,17 @@ def run_node(node: Node, *, settings: Settings, ties: Ties, verbose: bool = Fals
     configure_logging(settings.logging, verbose=verbose)
     if ties.lifeline or ties.log is not None:
         tether(lifeline=take_lifeline() if ties.lifeline else None, log=ties.log)
-    asyncio.run(node.run(settings=settings))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(node.run(settings=settings))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the node's loop: uvloop where it is installed (extra `uvloop`), else asyncio's own, `None`."""
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415 -- the extra may be missing
+    except ImportError:
+        return None
+    return new_event_loop
 
 
 def end_process(code: int) -> NoReturn:
