@@ -37,6 +37,7 @@ class Supervisor:
     """Told of every change."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _hurried: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_killing: bool = False
     _children: dict[str, Child] = field(default_factory=dict[str, Child])
     _reports: dict[str, ChildReport] = field(default_factory=dict[str, ChildReport])
 
@@ -75,7 +76,9 @@ class Supervisor:
     def started(self, child: Child) -> None:
         """Take a new process under watch."""
         self._children[child.command.name] = child
-        if self.stopping.is_set():
+        if self._is_killing:
+            child.kill()
+        elif self.stopping.is_set():
             child.terminate()
 
     def ended(self, child: Child) -> None:
@@ -103,6 +106,7 @@ class Supervisor:
             child.terminate()
 
     def _kill_all(self) -> None:
+        self._is_killing = True
         for child in self._children.values():
             child.kill()
 

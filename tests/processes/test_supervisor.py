@@ -15,7 +15,7 @@ import pytest
 
 from meshd.errors import ConflictError
 from meshd.exit_codes import ExitCode
-from meshd.runtime.child import Command
+from meshd.runtime.child import Child, Command
 from meshd.runtime.processes import HURRY, identify, running
 from meshd.runtime.reports import ChildReport, ChildState, read_reports
 from meshd.runtime.restarts import RestartPolicy
@@ -138,6 +138,16 @@ async def test_a_third_request_kills(state: StateDir) -> None:
             supervisor.request_stop()
         await task
         assert monotonic() - begun < HURRY.total_seconds()
+
+
+async def test_a_process_that_was_just_being_started_is_killed_too(state: StateDir) -> None:
+    supervisor = Supervisor(commands=[], state=state)
+    for _ in range(3):
+        supervisor.request_stop()
+    child = await Child.start(python("a", DEAF), state)
+    await wait_until(lambda: says(state, "a", "deaf"))
+    supervisor.started(child)
+    assert await child.wait() == -signal.SIGKILL
 
 
 async def test_a_second_request_ends_the_grace(state: StateDir) -> None:
