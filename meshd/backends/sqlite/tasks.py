@@ -94,9 +94,13 @@ class SqliteTaskStore:
 
     async def finish(self, endings: Sequence[Ending]) -> Sequence[Outcome]:
         check_batch(endings)
-        outcomes, settles = await self._database.write(
-            lambda transaction: (steps.finish(transaction, endings), transaction.settles)
-        )
+
+        def finish(transaction: Transaction) -> tuple[Sequence[Outcome], bool]:
+            outcomes = steps.finish(transaction, endings)
+            is_repeated = Outcome.ALREADY_DONE in outcomes
+            return outcomes, transaction.settles or (is_repeated and has_outbox(transaction))
+
+        outcomes, settles = await self._database.write(finish)
         if settles:
             await self._settle(steps=FEW_STEPS)
         return outcomes
@@ -116,7 +120,7 @@ class SqliteTaskStore:
             event = states.Cancel(reason=reason, now_ms=transaction.now_ms)
             after = book.apply(task, event, verb="cancel_requested" if running else "cancelled")
             book.save()
-            return after, transaction.settles
+            return after, transaction.settles or has_outbox(transaction)
 
         task, settles = await self._database.write(cancel)
         if settles:

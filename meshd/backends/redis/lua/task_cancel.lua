@@ -5,7 +5,8 @@
 -- ARGV[2]  task id
 -- ARGV[3]  reason
 --
--- Returns  {'ok', lease shift, {field, value, …}, 'settle' if others wait for it} | {'missing'} | {'wrong_state', state}
+-- Returns  {'ok', lease shift, {field, value, …}, 'settle' if others wait for one that ended, now or before}
+--          | {'missing'} | {'wrong_state', state}
 -- Cost     O(log N)
 -- #include "tasks"
 local record = load(ARGV[2], GUARD_FIELDS)
@@ -25,4 +26,5 @@ elseif state ~= 'cancelled' and state ~= 'running' then
   return {'wrong_state', state}
 end
 flush()
-return {'ok', clock.shift, redis.call('HGETALL', task_key(ARGV[2])), outgoing[1] and 'settle'}
+local settles = outgoing[1] or redis.call('EXISTS', prefix .. 'outbox') == 1
+return {'ok', clock.shift, redis.call('HGETALL', task_key(ARGV[2])), settles and 'settle'}

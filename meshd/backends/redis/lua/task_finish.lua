@@ -8,7 +8,7 @@
 --          'stopped', id, token
 --
 -- Returns  one word per ending: 'ok' | 'already_done' | 'fenced' | 'expired' | 'wrong_state' | 'missing',
---          then 'settle' if others wait for one that ended
+--          then 'settle' if others wait for one that ended, now or before: who was told of it may be gone
 -- Cost     O(endings · log N)
 -- #include "journal"
 local answers = {}
@@ -210,7 +210,7 @@ if #done > 0 then
 end
 if flush_steps then
   flush_steps()
-  if outgoing[1] then
+  if outgoing[1] or redis.call('EXISTS', prefix .. 'outbox') == 1 then
     answers[#answers + 1] = 'settle'
   end
 end
