@@ -42,6 +42,7 @@ ONE_BELL = (
     "test_new_routes_are_matched_with_a_waiting_claimer_by_the_same_rules",
     "test_suspects_are_announced_even_to_a_claim_that_got_all_it_asked_for",
     "test_a_claim_alone_hands_out_one_suspect_and_nothing_else",
+    "test_what_was_handed_over_comes_with_the_next_claim_too",
 )
 """Each partition rings, and a claim that is filled by one has not heard of the others."""
 ONE_BOUND = ("test_queue_size", "test_a_full_queue_is_full_for_its_mesh_alone")
