@@ -128,11 +128,7 @@ class Stage:
             seen[:] = [each for each in listed if each.id == announcement]
             return bool(seen) and seen[0].state in states
 
-        try:
-            await wait_until(is_there, timeout=timeout, pause=0.05)
-        except AssertionError as error:
-            error.add_note(f"{announcement} is, at the end: {seen}")
-            raise
+        await wait_until(is_there, timeout=timeout, pause=0.05, seen=lambda: f"{announcement} is {seen}")
         return seen[0]
 
     async def over(self, announcement: str, *, timeout: float = 60.0) -> Announcement:

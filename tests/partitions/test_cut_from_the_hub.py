@@ -32,21 +32,18 @@ VICTIM = 2
 async def held_by(bed: Bed, victim: str, *, handles: Sequence[TaskHandle]) -> set[str]:
     """Return which tasks linger on the victim, once all others have ended."""
 
-    async def rest() -> dict[str, Task]:
-        tasks = [await handle.status() for handle in handles]
-        return {task.id: task for task in tasks if not task.state.is_terminal}
+    rest: dict[str, Task] = {}
 
     def begun() -> set[str]:
         return {effect.task_id for effect in bed.effects() if effect.life == victim}
 
     async def is_settled() -> bool:
-        return (await rest()).keys() == begun()
+        tasks = [await handle.status() for handle in handles]
+        rest.clear()
+        rest.update({task.id: task for task in tasks if not task.state.is_terminal})
+        return rest.keys() == begun()
 
-    try:
-        await wait_until(is_settled, timeout=20)
-    except AssertionError as error:
-        error.add_note(f"begun on {victim}: {begun()}; not ended: {await rest()}")
-        raise
+    await wait_until(is_settled, timeout=20, seen=lambda: f"begun on {victim}: {begun()}; not ended: {rest}")
     return begun()
 
 

@@ -9,12 +9,16 @@ POLL_S = 0.01
 
 
 async def wait_until(
-    predicate: Callable[[], Awaitable[object] | object], timeout: float = 5.0, *, pause: float = POLL_S
+    predicate: Callable[[], Awaitable[object] | object],
+    timeout: float = 5.0,
+    *,
+    pause: float = POLL_S,
+    seen: Callable[[], object] = str,
 ) -> None:
     """Return as soon as `predicate` (plain or async) is true.
 
     Raises:
-        AssertionError: it was not within `timeout` seconds.
+        AssertionError: it was not within `timeout` seconds; with what `seen` returns then.
     """
     end = time.monotonic() + timeout
     while True:
@@ -24,5 +28,5 @@ async def wait_until(
         if value:
             return
         if time.monotonic() > end:
-            raise AssertionError(f"not true within {timeout} s: {inspect.getsource(predicate).strip()}")
+            raise AssertionError(f"not true within {timeout} s: {inspect.getsource(predicate).strip()} {seen()}")
         await asyncio.sleep(pause)

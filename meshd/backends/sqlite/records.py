@@ -116,11 +116,14 @@ def _list(reader: Reader, prefix: str, limit: int, after: str) -> list[Record]:
     return [_record(row, now_ms) for row in rows]
 
 
-def _count(reader: Reader, prefix: str) -> int:
-    row = reader.connection.execute(
-        "SELECT count(*) FROM records WHERE mesh = ? AND key >= ? AND key < ?", (reader.mesh, prefix, end_of(prefix))
-    ).fetchone()
-    return int(row[0])
+def _count(reader: Reader | Transaction, prefix: str, *, living_at_ms: int | None = None) -> int:
+    """Count the keys, which the index alone tells; with a time only of records that have not expired by then."""
+    count = "SELECT count(*) FROM records WHERE mesh = ? AND key >= ? AND key < ?"
+    values = [reader.mesh, prefix, end_of(prefix)]
+    if living_at_ms is not None:
+        count += " AND (expires_ms IS NULL OR expires_ms > ?)"
+        values.append(living_at_ms)
+    return int(reader.connection.execute(count, values).fetchone()[0])
 
 
 def _record(row: tuple[str, bytes, int, int, int, int | None], now_ms: int) -> Record:
@@ -154,16 +157,11 @@ def _check_guard(transaction: Transaction, guard: Guard | None) -> None:
 
 
 def _check_room(transaction: Transaction, room: Room | None) -> None:
-    """Count the keys, which the index alone tells; only where they are too many, those whose time has not run out."""
-    if room is None:
+    """Look at the records themselves only where there are too many keys."""
+    if room is None or _count(transaction, room.prefix) < room.most:
         return
-    count = "SELECT count(*) FROM records WHERE mesh = ? AND key >= ? AND key < ?"
-    keys = (transaction.mesh, room.prefix, end_of(room.prefix))
-    live = f"{count} AND (expires_ms IS NULL OR expires_ms > ?)"
-    for query, values in ((count, keys), (live, (*keys, transaction.now_ms))):
-        if transaction.connection.execute(query, values).fetchone()[0] < room.most:
-            return
-    raise NoRoomError(room.prefix, most=room.most)
+    if _count(transaction, room.prefix, living_at_ms=transaction.now_ms) >= room.most:
+        raise NoRoomError(room.prefix, most=room.most)
 
 
 def _write(transaction: Transaction, key: str, value: bytes, ttl_ms: int | None, life: _Life | None) -> int:
